@@ -1,0 +1,81 @@
+# Everything a fresh machine needs: Linux, Python >= 3.11 with venv, a C++ compiler.
+#   make demo    the main job          make test    the tests
+# Each makes .venv, installs the pinned dependencies, builds and runs; later runs redo only what changed.
+# PYTHON=python3.12 picks another Python, LPGD_CUDA=ON|OFF decides about the CUDA half (default: AUTO).
+
+PYTHON ?= python3
+LPGD_CUDA ?= AUTO
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+DEMO_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# what _C and the C++ tests are made from; Python files are read from where they lie
+NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc cmake tests/native bench/native -type f 2>/dev/null)
+CXX_FILES = $(shell find csrc tests/native bench/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+
+.PHONY: help build demo test test-all bench lint format wheel clean distclean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo | test | test-all | bench | build | lint | format | wheel | clean | distclean'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'lpgd_native needs Python >= 3.11: make PYTHON=/path/to/python3'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The lists of pyproject.toml, without the project itself, which the next step builds.
+$(VENV)/.dependencies: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); e = p["project"]["optional-dependencies"]; print(*p["build-system"]["requires"], *p["project"]["dependencies"], *e["experiments"], *e["test"], *(d for d in e["dev"] if "lpgd-native" not in d), sep="\n")' > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r $(VENV)/requirements.txt -c constraints.txt
+	@touch $@
+
+$(VENV)/.built: $(NATIVE) $(VENV)/.dependencies $(VENV)/.cuda-$(LPGD_CUDA)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation --no-deps \
+	  -C cmake.define.LPGD_BUILD_TESTS=ON -C cmake.define.LPGD_CUDA=$(LPGD_CUDA) -e .
+	@touch $@
+
+# changes when LPGD_CUDA does
+$(VENV)/.cuda-$(LPGD_CUDA): | $(BIN)/python
+	@rm -f $(VENV)/.cuda-*
+	@touch $@
+
+build: $(VENV)/.built
+
+demo: build
+	$(BIN)/lpgd-native demo $(DEMO_ARGS)
+
+# STRICT: what `make` has built must be there, so nothing is skipped for want of a build folder
+test: build
+	LPGD_TEST_STRICT=1 $(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+
+test-all: build
+	LPGD_TEST_STRICT=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: build
+	$(BIN)/python bench/bench_qp.py $(BENCH_ARGS)
+
+lint: $(VENV)/.dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+format: $(VENV)/.dependencies
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+# A wheel for this Python, in dist/; it runs with every torch from 2.11 on, CPU or CUDA.
+wheel: $(VENV)/.dependencies
+	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-build-isolation --no-deps \
+	  -C build-dir=build/wheel -C cmake.define.LPGD_CUDA=$(LPGD_CUDA) -w dist .
+
+clean:
+	rm -rf build dist $(VENV)/.built .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find python tests bench -name __pycache__ -prune -not -path '*/.venvs/*' -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) bench/.venvs

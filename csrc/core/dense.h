@@ -1,0 +1,340 @@
+// Dense kernels on row-major matrices, over a Scalar (a number, or a pack of problems) and a Group.
+//
+// Everything is arranged as products of rows with rows, so that one register tile does the work of
+// the normal matrix G'WG, of Cholesky, of the triangular solve for A and of the Schur complement.
+#pragma once
+
+#include "group.h"
+
+LPGD_BEGIN_NAMESPACE
+
+// 4 x 3 accumulators + 3 + 1 operands fill the 16 registers of AVX2; 7 loads feed 12 multiply-adds.
+constexpr int kTileRows = 4;
+constexpr int kTileCols = 3;
+
+// acc[r][c] += sum_k a[r][k] * b[c][k] over k = first, first + step, ... < count
+template <int R, int C, class S>
+LPGD_INLINE void dot_tile(const S* a, int lda, const S* b, int ldb, int first, int step, int count,
+                          S (&acc)[R][C]) {
+  LPGD_ROLLED
+  for (int k = first; k < count; k += step) {
+    S right[C];
+    LPGD_UNROLL
+    for (int c = 0; c < C; ++c) right[c] = b[c * ldb + k];
+    LPGD_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const S left = a[r * lda + k];
+      LPGD_UNROLL
+      for (int c = 0; c < C; ++c) acc[r][c] += left * right[c];
+    }
+  }
+}
+
+template <int R, int C, class S>
+LPGD_INLINE void dot_tile_minus(const S* a, int lda, const S* b, int ldb, int first, int step,
+                                int count, S (&acc)[R][C]) {
+  LPGD_ROLLED
+  for (int k = first; k < count; k += step) {
+    S right[C];
+    LPGD_UNROLL
+    for (int c = 0; c < C; ++c) right[c] = b[c * ldb + k];
+    LPGD_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const S left = a[r * lda + k];
+      LPGD_UNROLL
+      for (int c = 0; c < C; ++c) acc[r][c] -= left * right[c];
+    }
+  }
+}
+
+// The matrix to factor: base + diag + rows * diag(weight) * rows', of which any part may be absent.
+template <class S>
+struct NormalMatrix {
+  int n;
+  const S* base;    // [n, n] or null
+  const S* diag;    // [n]
+  const S* rows;    // [n, m] or null
+  const S* weight;  // [m] or null for ones
+  int m;
+  S* panel;  // [kTileCols, m] scratch, needed with weights
+};
+
+template <class S>
+struct Factor {
+  int n;
+  S* lower;    // [n, n] row-major, lower triangle used
+  S* inverse;  // [n] inverse pivots; 0 where the pivot was dropped
+};
+
+namespace detail {
+
+template <int C, class S>
+struct PanelDiagonal {
+  S lower[C][C];
+  S inverse[C];
+};
+
+// Finish R rows of a panel: subtract nothing more, only the triangular solve with its C x C head.
+template <int R, int C, class S>
+LPGD_INLINE void solve_panel_rows(const PanelDiagonal<C, S>& head, S (&acc)[R][C]) {
+  LPGD_UNROLL
+  for (int c = 0; c < C; ++c) {
+    LPGD_UNROLL
+    for (int r = 0; r < R; ++r) {
+      S value = acc[r][c];
+      LPGD_UNROLL
+      for (int d = 0; d < c; ++d) value -= acc[r][d] * head.lower[c][d];
+      acc[r][c] = value * head.inverse[c];
+    }
+  }
+}
+
+template <int R, int C, class S>
+LPGD_INLINE void factor_rows(const NormalMatrix<S>& mat, const Factor<S>& f, const S* right,
+                             const PanelDiagonal<C, S>& head, int row, int col) {
+  const int n = mat.n;
+  S acc[R][C];
+  LPGD_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LPGD_UNROLL
+    for (int c = 0; c < C; ++c) acc[r][c] = mat.base ? mat.base[(row + r) * n + col + c] : S(0);
+  }
+  if (mat.rows) dot_tile<R, C>(mat.rows + row * mat.m, mat.m, right, mat.m, 0, 1, mat.m, acc);
+  dot_tile_minus<R, C>(f.lower + row * n, n, f.lower + col * n, n, 0, 1, col, acc);
+  solve_panel_rows<R, C>(head, acc);
+  LPGD_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LPGD_UNROLL
+    for (int c = 0; c < C; ++c) f.lower[(row + r) * n + col + c] = acc[r][c];
+  }
+}
+
+// Rows of `source` [count, n] appended below the matrix: they become source * lower^-T in `target`.
+template <int R, int C, class S>
+LPGD_INLINE void factor_extra(const S* source, S* target, const Factor<S>& f,
+                              const PanelDiagonal<C, S>& head, int row, int col) {
+  const int n = f.n;
+  S acc[R][C];
+  LPGD_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LPGD_UNROLL
+    for (int c = 0; c < C; ++c) acc[r][c] = source[(row + r) * n + col + c];
+  }
+  dot_tile_minus<R, C>(target + row * n, n, f.lower + col * n, n, 0, 1, col, acc);
+  solve_panel_rows<R, C>(head, acc);
+  LPGD_UNROLL
+  for (int r = 0; r < R; ++r) {
+    LPGD_UNROLL
+    for (int c = 0; c < C; ++c) target[(row + r) * n + col + c] = acc[r][c];
+  }
+}
+
+template <int C, class S, class Group>
+LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Factor<S>& f,
+                           const S* extra, S* extra_out, int extra_rows, int col, S min_pivot) {
+  using T = RealOf<S>;
+  const int n = mat.n;
+  const S* right = mat.rows ? mat.rows + col * mat.m : nullptr;
+  if (mat.rows && mat.weight) {
+    for (int c = 0; c < C; ++c)
+      LPGD_FOR (g, k, mat.m) mat.panel[c * mat.m + k] = mat.weight[k] * right[c * mat.m + k];
+    right = mat.panel;
+    g.sync();
+  }
+  // The head of the panel: every lane holds all of it, the long sums are shared out.
+  S head_sum[C][C];
+  S head_old[C][C];
+  for (int r = 0; r < C; ++r)
+    for (int c = 0; c < C; ++c) head_sum[r][c] = head_old[r][c] = S(0);
+  if (mat.rows)
+    dot_tile<C, C>(mat.rows + col * mat.m, mat.m, right, mat.m, g.lane(), g.size(), mat.m,
+                   head_sum);
+  dot_tile<C, C>(f.lower + col * n, n, f.lower + col * n, n, g.lane(), g.size(), col, head_old);
+  PanelDiagonal<C, S> head;
+  LPGD_UNROLL
+  for (int r = 0; r < C; ++r) {
+    S reference = S(0);
+    LPGD_UNROLL
+    for (int c = 0; c <= r; ++c) {
+      S value = g.sum(head_sum[r][c]);
+      if (mat.base) value += mat.base[(col + r) * n + col + c];
+      if (c == r) {
+        value += mat.diag[col + r];
+        reference = value;
+      }
+      value -= g.sum(head_old[r][c]);
+      LPGD_UNROLL
+      for (int d = 0; d < c; ++d) value -= head.lower[r][d] * head.lower[c][d];
+      if (c < r) {
+        head.lower[r][c] = value * head.inverse[c];
+      } else {
+        // A pivot lost in rounding marks a dependent direction: drop it (its component stays 0).
+        const S floor = reference * S(Precision<T>::pivot_floor) + S(Precision<T>::tiny);
+        min_pivot = min_of(min_pivot, value);
+        const auto keep = less(floor, value);
+        const S root = sqrt_of(select(keep, value, S(1)));
+        head.lower[r][r] = root;
+        head.inverse[r] = select(keep, S(1) / root, S(0));
+      }
+    }
+  }
+  if (g.lane() == 0) {
+    for (int r = 0; r < C; ++r) {
+      for (int c = 0; c <= r; ++c) f.lower[(col + r) * n + col + c] = head.lower[r][c];
+      f.inverse[col + r] = head.inverse[r];
+    }
+  }
+  // Every panel row below it on its own: one tile of rows a lane.
+  const int below = n - col - C;
+  const int tiles = (below + kTileRows - 1) / kTileRows;
+  const int extra_tiles = (extra_rows + kTileRows - 1) / kTileRows;
+  LPGD_FOR (g, tile, tiles + extra_tiles) {
+    const bool is_extra = tile >= tiles;
+    const int local = (is_extra ? tile - tiles : tile) * kTileRows;
+    const int left = (is_extra ? extra_rows : below) - local;
+    const int row = is_extra ? local : col + C + local;
+#define LPGD_ROWS(R)                                         \
+  if (is_extra)                                              \
+    factor_extra<R, C>(extra, extra_out, f, head, row, col); \
+  else                                                       \
+    factor_rows<R, C>(mat, f, right, head, row, col)
+    if (left >= 4) {
+      LPGD_ROWS(4);
+    } else if (left == 3) {
+      LPGD_ROWS(3);
+    } else if (left == 2) {
+      LPGD_ROWS(2);
+    } else {
+      LPGD_ROWS(1);
+    }
+#undef LPGD_ROWS
+  }
+  g.sync();
+  return min_pivot;
+}
+
+}  // namespace detail
+
+// Cholesky of `mat` into `f`, and extra_out = extra * lower^-T for rows [extra_rows, n] (A of the
+// KKT system). Returns the smallest pivot met, before any was dropped: negative if not
+// semidefinite.
+template <class S, class Group>
+LPGD_HD S cholesky(const Group& g, const NormalMatrix<S>& mat, const Factor<S>& f,
+                   const S* extra = nullptr, S* extra_out = nullptr, int extra_rows = 0) {
+  S min_pivot = S(RealOf<S>(1) / Precision<RealOf<S>>::tiny);
+  int col = 0;
+  for (; col + kTileCols <= mat.n; col += kTileCols)
+    min_pivot =
+        detail::factor_panel<kTileCols>(g, mat, f, extra, extra_out, extra_rows, col, min_pivot);
+  if (mat.n - col == 2)
+    min_pivot = detail::factor_panel<2>(g, mat, f, extra, extra_out, extra_rows, col, min_pivot);
+  else if (mat.n - col == 1)
+    min_pivot = detail::factor_panel<1>(g, mat, f, extra, extra_out, extra_rows, col, min_pivot);
+  return min_pivot;
+}
+
+namespace detail {
+
+template <int R, class S, class Group>
+LPGD_INLINE void forward_block(const Group& g, const Factor<S>& f, S* x, int row) {
+  const int n = f.n;
+  S sums[R][1];
+  for (int r = 0; r < R; ++r) sums[r][0] = S(0);
+  dot_tile<R, 1>(f.lower + row * n, n, x, 0, g.lane(), g.size(), row, sums);
+  S out[R];
+  LPGD_UNROLL
+  for (int r = 0; r < R; ++r) {
+    S value = x[row + r] - g.sum(sums[r][0]);
+    LPGD_UNROLL
+    for (int d = 0; d < r; ++d) value -= f.lower[(row + r) * n + row + d] * out[d];
+    out[r] = value * f.inverse[row + r];
+  }
+  g.sync();
+  if (g.lane() == 0)
+    for (int r = 0; r < R; ++r) x[row + r] = out[r];
+  g.sync();
+}
+
+template <int R, class S, class Group>
+LPGD_INLINE void backward_block(const Group& g, const Factor<S>& f, S* x, int row) {
+  const int n = f.n;
+  S out[R];
+  LPGD_UNROLL
+  for (int r = R - 1; r >= 0; --r) {
+    S value = x[row + r];
+    LPGD_UNROLL
+    for (int d = R - 1; d > r; --d) value -= f.lower[(row + d) * n + row + r] * out[d];
+    out[r] = value * f.inverse[row + r];
+  }
+  g.sync();
+  if (g.lane() == 0)
+    for (int r = 0; r < R; ++r) x[row + r] = out[r];
+  LPGD_FOR (g, k, row) {
+    S value = x[k];
+    LPGD_UNROLL
+    for (int r = 0; r < R; ++r) value -= f.lower[(row + r) * n + k] * out[r];
+    x[k] = value;
+  }
+  g.sync();
+}
+
+}  // namespace detail
+
+// x <- lower^-1 x. All lanes have synchronised before and after.
+template <class S, class Group>
+LPGD_HD void solve_lower(const Group& g, const Factor<S>& f, S* x) {
+  int row = 0;
+  for (; row + 4 <= f.n; row += 4) detail::forward_block<4>(g, f, x, row);
+  for (; row < f.n; ++row) detail::forward_block<1>(g, f, x, row);
+}
+
+// x <- lower^-T x
+template <class S, class Group>
+LPGD_HD void solve_upper(const Group& g, const Factor<S>& f, S* x) {
+  const int whole = f.n / 4 * 4;
+  for (int row = f.n - 1; row >= whole; --row) detail::backward_block<1>(g, f, x, row);
+  for (int row = whole - 4; row >= 0; row -= 4) detail::backward_block<4>(g, f, x, row);
+}
+
+// y[i] = alpha * y[i] + sum_k mat[i][k] * x[k] for the rows of mat [rows, cols]. alpha is 0, 1 or
+// -1.
+template <class S, class Group>
+LPGD_HD void multiply_rows(const Group& g, const S* mat, int rows, int cols, const S* x, S* y,
+                           RealOf<S> alpha) {
+  const int tiles = (rows + 3) / 4;
+  LPGD_FOR (g, tile, tiles) {
+    const int row = tile * 4;
+    if (row + 4 <= rows) {
+      S sums[4][1];
+      for (int r = 0; r < 4; ++r) sums[r][0] = alpha == 0 ? S(0) : S(alpha) * y[row + r];
+      dot_tile<4, 1>(mat + row * cols, cols, x, 0, 0, 1, cols, sums);
+      for (int r = 0; r < 4; ++r) y[row + r] = sums[r][0];
+    } else {
+      for (int i = row; i < rows; ++i) {
+        S sums[1][1] = {{alpha == 0 ? S(0) : S(alpha) * y[i]}};
+        dot_tile<1, 1>(mat + i * cols, cols, x, 0, 0, 1, cols, sums);
+        y[i] = sums[0][0];
+      }
+    }
+  }
+  g.sync();
+}
+
+// y[k] = alpha * y[k] + sum_i mat[i][k] * c[i]: the transposed product without a transposed copy.
+template <class S, class Group>
+LPGD_HD void multiply_cols(const Group& g, const S* mat, int rows, int cols, const S* c, S* y,
+                           RealOf<S> alpha) {
+  LPGD_FOR (g, k, cols) y[k] = alpha == 0 ? S(0) : S(alpha) * y[k];
+  int row = 0;
+  for (; row + 4 <= rows; row += 4) {
+    const S c0 = c[row], c1 = c[row + 1], c2 = c[row + 2], c3 = c[row + 3];
+    const S* r0 = mat + row * cols;
+    LPGD_FOR (g, k, cols)
+      y[k] += (r0[k] * c0 + r0[cols + k] * c1) + (r0[2 * cols + k] * c2 + r0[3 * cols + k] * c3);
+  }
+  for (; row < rows; ++row)
+    LPGD_FOR (g, k, cols) y[k] += mat[row * cols + k] * c[row];
+  g.sync();
+}
+
+LPGD_END_NAMESPACE

@@ -1,0 +1,105 @@
+// A SIMD register whose lanes are problems of the batch. Host only (GCC and clang vector
+// extensions).
+#pragma once
+
+#include "scalar.h"
+
+LPGD_BEGIN_NAMESPACE
+
+template <class T>
+struct LaneInt;
+template <>
+struct LaneInt<double> {
+  using type = std::int64_t;
+};
+template <>
+struct LaneInt<float> {
+  using type = std::int32_t;
+};
+
+template <class T, int W>
+struct PackMask {
+  using Lane = typename LaneInt<T>::type;
+  typedef Lane Vec __attribute__((vector_size(W * sizeof(T))));
+  Vec v;
+  LPGD_INLINE static PackMask wrap(Vec mask) {
+    PackMask out;
+    out.v = mask;
+    return out;
+  }
+};
+
+template <class T, int W>
+struct Pack {
+  typedef T Vec __attribute__((vector_size(W * sizeof(T))));
+  Vec v;
+  Pack() = default;
+  LPGD_INLINE Pack(T value) : v(Vec{} + value) {}  // NOLINT: numbers are packs of equal lanes
+  // Not a constructor: while W is unknown, GCC takes Vec for T and calls it a redeclaration.
+  LPGD_INLINE static Pack wrap(Vec vec) {
+    Pack out;
+    out.v = vec;
+    return out;
+  }
+
+  LPGD_INLINE Pack operator-() const { return wrap(-v); }
+  LPGD_INLINE friend Pack operator+(Pack a, Pack b) { return wrap(a.v + b.v); }
+  LPGD_INLINE friend Pack operator-(Pack a, Pack b) { return wrap(a.v - b.v); }
+  LPGD_INLINE friend Pack operator*(Pack a, Pack b) { return wrap(a.v * b.v); }
+  LPGD_INLINE friend Pack operator/(Pack a, Pack b) { return wrap(a.v / b.v); }
+  LPGD_INLINE Pack& operator+=(Pack b) {
+    v += b.v;
+    return *this;
+  }
+  LPGD_INLINE Pack& operator-=(Pack b) {
+    v -= b.v;
+    return *this;
+  }
+};
+
+template <class T, int W>
+struct ScalarTraits<Pack<T, W>> {
+  using Real = T;
+  using Mask = PackMask<T, W>;
+  static constexpr int lanes = W;
+};
+
+#define LPGD_PACK           \
+  template <class T, int W> \
+  LPGD_INLINE
+LPGD_PACK PackMask<T, W> less(Pack<T, W> a, Pack<T, W> b) {
+  return PackMask<T, W>::wrap(a.v < b.v);
+}
+LPGD_PACK PackMask<T, W> equal(Pack<T, W> a, Pack<T, W> b) {
+  return PackMask<T, W>::wrap(a.v == b.v);
+}
+LPGD_PACK PackMask<T, W> is_finite(Pack<T, W> a) { return equal(a - a, Pack<T, W>(T(0))); }
+LPGD_PACK PackMask<T, W> mask_and(PackMask<T, W> a, PackMask<T, W> b) {
+  return PackMask<T, W>::wrap(a.v & b.v);
+}
+LPGD_PACK PackMask<T, W> mask_or(PackMask<T, W> a, PackMask<T, W> b) {
+  return PackMask<T, W>::wrap(a.v | b.v);
+}
+LPGD_PACK PackMask<T, W> mask_not(PackMask<T, W> a) { return PackMask<T, W>::wrap(~a.v); }
+LPGD_PACK bool mask_lane(PackMask<T, W> a, int lane) { return a.v[lane] != 0; }
+LPGD_PACK Pack<T, W> select(PackMask<T, W> mask, Pack<T, W> yes, Pack<T, W> no) {
+  return Pack<T, W>::wrap(mask.v ? yes.v : no.v);
+}
+LPGD_PACK Pack<T, W> min_of(Pack<T, W> a, Pack<T, W> b) { return select(less(a, b), a, b); }
+LPGD_PACK Pack<T, W> max_of(Pack<T, W> a, Pack<T, W> b) { return select(less(b, a), a, b); }
+LPGD_PACK Pack<T, W> abs_of(Pack<T, W> a) { return max_of(a, -a); }
+LPGD_PACK T get_lane(const Pack<T, W>& a, int lane) { return a.v[lane]; }
+LPGD_PACK void set_lane(Pack<T, W>& a, int lane, T value) { a.v[lane] = value; }
+LPGD_PACK Pack<T, W> sqrt_of(Pack<T, W> a) {
+  for (int lane = 0; lane < W; ++lane) a.v[lane] = sqrt_of(a.v[lane]);
+  return a;
+}
+LPGD_PACK bool any_lane(PackMask<T, W> a) {
+  typename PackMask<T, W>::Lane bits = 0;
+  for (int lane = 0; lane < W; ++lane) bits |= a.v[lane];
+  return bits != 0;
+}
+LPGD_PACK bool all_lanes(PackMask<T, W> a) { return !any_lane(mask_not(a)); }
+#undef LPGD_PACK
+
+LPGD_END_NAMESPACE

@@ -1,0 +1,131 @@
+// Active-set systems: the polish that makes an interior-point solution exact, the warm re-solve of
+// a perturbed problem, and the derivative of the solution.
+#pragma once
+
+#include "qp_ipm.h"
+
+LPGD_BEGIN_NAMESPACE
+
+namespace detail {
+
+// work.w and work.theta for the slots marked in `set` (0 or 1); returns the diagonal
+// regularisation.
+template <class S, class Group>
+LPGD_HD S active_weights(const Group& g, QpWork<S>& work, const S* set) {
+  using T = RealOf<S>;
+  const S scale = work.facts[kFactScaleP];
+  const S slot_reg = S(Precision<T>::active_slot_reg) / max_of(scale, S(1));
+  LPGD_FOR (g, i, work.dims.slots()) {
+    work.theta[i] = S(0);
+    work.w[i] = set[i] / slot_reg;
+  }
+  g.sync();
+  return S(Precision<T>::active_primal_reg) * scale;
+}
+
+}  // namespace detail
+
+// Primal-dual active-set iterations (Hintermueller, Ito & Kunisch 2002) from x, y, z in the
+// workspace: guess the active rows, solve for them as equalities, move rows whose sign is wrong,
+// repeat. A guess that holds gives the exact solution for the price of one factorisation. Lanes
+// that end with every sign right and a merit below `accept` are returned; their x, y, z hold the
+// solution, and `out` gets their measure. The active set is left in work.s.
+template <class S, class Group>
+LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S accept, int max_iter,
+                             int refinements, MaskOf<S> lanes, QpOutcome<S>& out) {
+  using T = RealOf<S>;
+  const QpDims& dims = work.dims;
+  const int n = dims.n, p = dims.p, M = dims.slots();
+  slots_of(g, work, work.x, work.Cx);
+  LPGD_FOR (g, i, M) {
+    const S slack = work.d[i] - work.Cx[i];
+    const auto active = mask_or(less(S(0), work.equal_slot[i]), less(slack, work.z[i]));
+    work.s[i] = select(active, work.on[i], S(0));
+  }
+  g.sync();
+  auto open = lanes;
+  auto done = mask_and(lanes, mask_not(lanes));
+  for (int iter = 0; iter < max_iter && any_lane(open); ++iter) {
+    const S reg = detail::active_weights(g, work, work.s);
+    kkt_factor(g, work, rho + reg);
+    LPGD_FOR (g, i, M) work.z[i] = select(open, work.z[i] * work.s[i], work.z[i]);
+    g.sync();
+    QpMeasure<S> now;
+    S previous = S(1) / S(Precision<T>::tiny);
+    auto moving = open;
+    for (int step = 0;; ++step) {
+      now = measure(g, work, rho, work.x, work.y, work.z, static_cast<const S*>(nullptr));
+      // The error of the equality-constrained problem alone; signs are judged afterwards.
+      S error = max_nan(now.dual, max_abs(g, work.ry, p));
+      LPGD_FOR (g, i, M) {
+        work.rz[i] = work.s[i] * (work.d[i] - work.Cx[i]);
+        error = max_nan(error, abs_of(work.rz[i]));
+      }
+      error = g.max(error);
+      g.sync();
+      moving = mask_and(moving, less(error, S(T(0.5)) * previous));
+      previous = error;
+      if (step == refinements || !any_lane(moving)) break;
+      kkt_solve(g, work, work.rx, work.ry, work.rz, work.dx, work.dy, work.dz);
+      const S zero = S(0);
+      LPGD_FOR (g, j, n) work.x[j] += select(moving, work.dx[j], zero);
+      LPGD_FOR (g, i, p) work.y[i] += select(moving, work.dy[i], zero);
+      LPGD_FOR (g, i, M) work.z[i] += select(moving, work.dz[i], zero);
+      g.sync();
+    }
+    // Signs: rows to drop have a negative multiplier, rows to add are violated.
+    const S z_tolerance = accept * now.z_scale;
+    S wrong = S(0);
+    LPGD_FOR (g, i, M) {
+      const auto inner = less(work.equal_slot[i], work.on[i]);
+      const S slack = work.d[i] - work.Cx[i];
+      const auto in = less(S(0), work.s[i]);
+      const auto drop = mask_and(mask_and(inner, in), less(work.z[i], -z_tolerance));
+      const auto add = mask_and(mask_and(inner, mask_not(in)),
+                                less(slack, -accept * (S(1) + abs_of(work.d[i]))));
+      const auto flip = mask_and(mask_or(drop, add), open);
+      wrong = max_of(wrong, select(flip, S(1), S(0)));
+      work.ds[i] = select(flip, S(1) - work.s[i], work.s[i]);
+    }
+    wrong = g.max(wrong);
+    g.sync();
+    const auto held = mask_and(mask_and(open, less(wrong, S(T(0.5)))), less(now.merit, accept));
+    out.measure.primal = select(held, now.primal, out.measure.primal);
+    out.measure.dual = select(held, now.dual, out.measure.dual);
+    out.measure.gap = select(held, now.gap, out.measure.gap);
+    out.measure.merit = select(held, now.merit, out.measure.merit);
+    out.iterations = select(open, out.iterations + S(1), out.iterations);
+    done = mask_or(done, held);
+    // No sign to mend and still not solved: more iterations would repeat themselves.
+    open = mask_and(mask_and(open, mask_not(held)), less(S(0), wrong));
+    LPGD_FOR (g, i, M) work.s[i] = work.ds[i];
+    g.sync();
+  }
+  LPGD_FOR (g, i, M) {
+    const auto inner = less(work.equal_slot[i], work.on[i]);
+    work.z[i] = select(mask_and(inner, done), max_of(work.z[i], S(0)), work.z[i]);
+  }
+  g.sync();
+  return done;
+}
+
+// The derivative: rx, ry, rz hold -g_x, -g_y, -g_z; x, y, z the solution. Result in dx, dy, dz.
+template <class S, class Group>
+LPGD_HD S implicit_direction(const Group& g, QpWork<S>& work) {
+  const QpDims& dims = work.dims;
+  slots_of(g, work, work.x, work.Cx);
+  LPGD_FOR (g, i, dims.slots()) {
+    const S slack = work.d[i] - work.Cx[i];
+    const auto active = mask_or(less(S(0), work.equal_slot[i]), less(slack, work.z[i]));
+    work.s[i] = select(active, work.on[i], S(0));
+  }
+  g.sync();
+  const S reg = detail::active_weights(g, work, work.s);
+  kkt_factor(g, work, reg);
+  LPGD_FOR (g, i, dims.slots()) work.rz[i] = work.rz[i] * work.s[i];
+  g.sync();
+  kkt_solve_refined(g, work, S(0), work.rx, work.ry, work.rz, work.dx, work.dy, work.dz, 6);
+  return kkt_residual(g, work, S(0), work.rx, work.ry, work.rz, work.dx, work.dy, work.dz);
+}
+
+LPGD_END_NAMESPACE

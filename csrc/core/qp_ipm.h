@@ -1,0 +1,223 @@
+// Primal-dual interior point, Mehrotra's predictor-corrector (Mehrotra 1992; Nocedal & Wright, ch.
+// 16). Lanes of a pack that have finished are frozen: their numbers stay what they would have been
+// alone.
+#pragma once
+
+#include "qp_residual.h"
+
+LPGD_BEGIN_NAMESPACE
+
+template <class S>
+struct QpOutcome {
+  S status;  // QpStatus as a number, so that packs can hold it
+  S iterations;
+  QpMeasure<S> measure;
+};
+
+// Iterations without progress that end a lane. Rays of infeasible problems take their time.
+constexpr int kStallSteps = 15;
+
+namespace detail {
+
+// Largest step in (0, 1] that keeps v + step * dv >= 0 in the slots in use that are not equalities.
+template <class S, class Group>
+LPGD_HD S step_to_boundary(const Group& g, const QpWork<S>& work, const S* v, const S* dv) {
+  S step = S(1);
+  LPGD_FOR (g, i, work.dims.slots()) {
+    const auto blocking = mask_and(less(dv[i], S(0)), less(work.equal_slot[i], work.on[i]));
+    const S ratio = v[i] / select(blocking, -dv[i], S(1));
+    step = select(mask_and(blocking, less(ratio, step)), ratio, step);
+  }
+  return g.min(step);
+}
+
+// Weights of the slots for the interior point: w = 1 / (s/z + reg), equalities by their own reg.
+template <class S, class Group>
+LPGD_HD void interior_weights(const Group& g, QpWork<S>& work, bool unit) {
+  using T = RealOf<S>;
+  LPGD_FOR (g, i, work.dims.slots()) {
+    const auto equality = less(S(0), work.equal_slot[i]);
+    const auto inner = less(work.equal_slot[i], work.on[i]);
+    const S ratio = unit ? S(1) : work.s[i] / select(inner, work.z[i], S(1));
+    const S theta = select(equality, S(0), ratio);
+    const S reg = select(equality, S(Precision<T>::equality_reg), S(Precision<T>::slot_reg));
+    work.theta[i] = theta;
+    work.w[i] = work.on[i] / (theta + reg);
+  }
+  g.sync();
+}
+
+// Lanes whose y after a regularised solve proves that A x = b has no solution: A'y = 0, b'y < 0.
+// Regularisation turns the residual r that no x removes into y = -r / reg, which is such a proof.
+template <class S, class Group>
+LPGD_HD MaskOf<S> equalities_contradict(const Group& g, QpWork<S>& work) {
+  using T = RealOf<S>;
+  const int n = work.dims.n, p = work.dims.p;
+  if (p == 0) return less(S(0), S(0));
+  multiply_cols(g, work.A, p, n, work.y, work.tn, T(0));
+  const S value = -dot(g, work.b, work.y, p);
+  const S combination = max_abs(g, work.tn, n);
+  const S size = max_abs(g, work.y, p);
+  const S tolerance = S(Precision<T>::certificate);
+  return mask_and(less(tolerance * size, value), less(combination, tolerance * value));
+}
+
+// Mehrotra's starting point: least squares for all constraints, then shifted into the interior.
+// Returns the lanes whose equalities contradict each other.
+template <class S, class Group>
+LPGD_HD MaskOf<S> starting_point(const Group& g, QpWork<S>& work, S rho, S reg) {
+  using T = RealOf<S>;
+  const QpDims& dims = work.dims;
+  const int n = dims.n, p = dims.p, M = dims.slots();
+  interior_weights(g, work, true);
+  kkt_factor(g, work, rho + reg, S(Precision<T>::start_dual_reg));
+  LPGD_FOR (g, j, n) work.rx[j] = -work.q[j];
+  LPGD_FOR (g, i, p) work.ry[i] = work.b[i];
+  LPGD_FOR (g, i, M) work.rz[i] = work.d[i];
+  g.sync();
+  kkt_solve_refined(g, work, rho, work.rx, work.ry, work.rz, work.x, work.y, work.z, 2);
+  const auto inconsistent = equalities_contradict(g, work);
+  S low_s = S(0), low_z = S(0);
+  LPGD_FOR (g, i, M) {
+    const S inner = work.on[i] - work.equal_slot[i];
+    work.s[i] = -work.z[i] * inner;  // C x - z = d
+    low_s = max_of(low_s, -work.s[i]);
+    low_z = max_of(low_z, -work.z[i] * inner);
+  }
+  const S shift_s = S(T(1.5)) * g.max(low_s);
+  const S shift_z = S(T(1.5)) * g.max(low_z);
+  S product = S(0), sum_s = S(0), sum_z = S(0);
+  LPGD_FOR (g, i, M) {
+    const S inner = work.on[i] - work.equal_slot[i];
+    const S s = (work.s[i] + shift_s) * inner, z = (work.z[i] + shift_z) * inner;
+    product += s * z;
+    sum_s += s;
+    sum_z += z;
+  }
+  product = g.sum(product);
+  sum_s = g.sum(sum_s);
+  sum_z = g.sum(sum_z);
+  const S small = S(T(1e-3));
+  const S more_s =
+      shift_s + max_of(S(T(0.5)) * product / max_of(sum_z, S(Precision<T>::tiny)), small);
+  const S more_z =
+      shift_z + max_of(S(T(0.5)) * product / max_of(sum_s, S(Precision<T>::tiny)), small);
+  LPGD_FOR (g, i, M) {
+    const auto inner = less(work.equal_slot[i], work.on[i]);
+    const auto equality = less(S(0), work.equal_slot[i]);
+    work.s[i] = select(inner, work.s[i] + more_s, S(0));
+    work.z[i] = select(inner, work.z[i] + more_z, select(equality, work.z[i], S(0)));
+  }
+  g.sync();
+  return inconsistent;
+}
+
+}  // namespace detail
+
+// From the loaded data to a solution in best_x, best_y, best_z. `active`: lanes to work on.
+template <class S, class Group>
+LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps,
+                                    int max_iter, MaskOf<S> active) {
+  using T = RealOf<S>;
+  const QpDims& dims = work.dims;
+  const int n = dims.n, p = dims.p, M = dims.slots();
+  const S reg = S(Precision<T>::primal_reg) * work.facts[kFactScaleP];
+  const auto inconsistent = mask_and(detail::starting_point(g, work, rho, reg), active);
+  S count = S(0);
+  LPGD_FOR (g, i, M) count += work.on[i] - work.equal_slot[i];
+  count = max_of(g.sum(count), S(1));
+
+  QpOutcome<S> out;
+  out.status = select(inconsistent, S(T(kQpPrimalInfeasible)), S(T(kQpMaxIterations)));
+  out.iterations = S(0);
+  out.measure.merit = S(1) / S(Precision<T>::tiny);
+  const S ray = S(Precision<T>::certificate);
+  S since_best = S(0);
+  auto open = mask_and(active, mask_not(inconsistent));
+  for (int iter = 0;; ++iter) {
+    const QpMeasure<S> now = measure(g, work, rho, work.x, work.y, work.z, work.s);
+    const auto better = mask_and(open, less(now.merit, out.measure.merit));
+    LPGD_FOR (g, j, n) work.best_x[j] = select(better, work.x[j], work.best_x[j]);
+    LPGD_FOR (g, i, p) work.best_y[i] = select(better, work.y[i], work.best_y[i]);
+    LPGD_FOR (g, i, M) work.best_z[i] = select(better, work.z[i], work.best_z[i]);
+    g.sync();
+    since_best = select(less(now.merit, S(T(0.9)) * out.measure.merit), S(0), since_best + S(1));
+    out.measure.primal = select(better, now.primal, out.measure.primal);
+    out.measure.dual = select(better, now.dual, out.measure.dual);
+    out.measure.gap = select(better, now.gap, out.measure.gap);
+    out.measure.z_scale = select(better, now.z_scale, out.measure.z_scale);
+    out.measure.merit = select(better, now.merit, out.measure.merit);
+    const auto solved = mask_and(open, less(out.measure.merit, S(eps)));
+    out.status = select(solved, S(T(kQpOk)), out.status);
+    open = mask_and(open, mask_not(solved));
+    // A stall is rounding: no progress for several steps, or numbers that are no longer numbers.
+    const auto stalled =
+        mask_or(less(S(T(kStallSteps)), since_best), mask_not(is_finite(now.merit)));
+    if (iter > 0 && any_lane(open)) {
+      const auto primal = mask_and(open, proves_primal_infeasible(g, work, work.y, work.z, ray));
+      const auto dual = mask_and(open, proves_dual_infeasible(g, work, work.x, ray));
+      out.status = select(dual, S(T(kQpDualInfeasible)), out.status);
+      out.status = select(primal, S(T(kQpPrimalInfeasible)), out.status);
+      open = mask_and(open, mask_not(mask_or(primal, dual)));
+    }
+    open = mask_and(open, mask_not(stalled));
+    if (iter >= max_iter || !any_lane(open)) break;
+    out.iterations = select(open, S(T(iter + 1)), out.iterations);
+
+    const S mu = dot(g, work.s, work.z, M) / count;
+    detail::interior_weights(g, work, false);
+    kkt_factor(g, work, rho + reg);
+    // Predictor: straight at the solution. rz of measure() is d - Cx - s.
+    LPGD_FOR (g, i, M) work.ez[i] = work.rz[i] + work.s[i];
+    g.sync();
+    kkt_solve(g, work, work.rx, work.ry, work.ez, work.dx, work.dy, work.dz);
+    slots_of(g, work, work.dx, work.Cx);
+    LPGD_FOR (g, i, M) {
+      const S inner = work.on[i] - work.equal_slot[i];
+      work.ds[i] = inner * (work.rz[i] - work.Cx[i]);
+    }
+    g.sync();
+    const S to_s = detail::step_to_boundary(g, work, work.s, work.ds);
+    const S to_z = detail::step_to_boundary(g, work, work.z, work.dz);
+    S after = S(0);
+    LPGD_FOR (g, i, M)
+      after += (work.on[i] - work.equal_slot[i]) * (work.s[i] + to_s * work.ds[i]) *
+               (work.z[i] + to_z * work.dz[i]);
+    after = g.sum(after) / count;
+    S sigma = after / max_of(mu, S(Precision<T>::tiny));
+    sigma = min_of(sigma * sigma * sigma, S(1));
+    // Corrector: centred, with the second-order term of the predictor.
+    LPGD_FOR (g, i, M) {
+      const auto inner = less(work.equal_slot[i], work.on[i]);
+      const S centre = (work.ds[i] * work.dz[i] - sigma * mu) / select(inner, work.z[i], S(1));
+      work.tm[i] = work.rz[i] + select(inner, work.s[i] + centre, S(0));
+    }
+    g.sync();
+    LPGD_FOR (g, i, M)
+      work.ds[i] = work.rz[i];  // kept: the solve below writes over rz's neighbours
+    LPGD_FOR (g, i, M) work.rz[i] = work.tm[i];
+    g.sync();
+    kkt_solve_refined(g, work, rho, work.rx, work.ry, work.rz, work.dx, work.dy, work.dz, 1);
+    slots_of(g, work, work.dx, work.Cx);
+    LPGD_FOR (g, i, M) work.ds[i] = (work.on[i] - work.equal_slot[i]) * (work.ds[i] - work.Cx[i]);
+    g.sync();
+    const S most = S(T(1)) - min_of(S(T(0.01)), mu + S(T(1e-4)));
+    S step_s = min_of(most * detail::step_to_boundary(g, work, work.s, work.ds), S(1));
+    S step_z = min_of(most * detail::step_to_boundary(g, work, work.z, work.dz), S(1));
+    // With P the dual residual depends on x: one step for both keeps it shrinking.
+    if (dims.quadratic || any_lane(less(S(0), rho))) step_s = step_z = min_of(step_s, step_z);
+    step_s = select(open, step_s, S(0));
+    step_z = select(open, step_z, S(0));
+    const S zero = S(0);
+    LPGD_FOR (g, j, n) work.x[j] += select(open, step_s * work.dx[j], zero);
+    LPGD_FOR (g, i, p) work.y[i] += select(open, step_z * work.dy[i], zero);
+    LPGD_FOR (g, i, M) {
+      work.s[i] += select(open, step_s * work.ds[i], zero);
+      work.z[i] += select(open, step_z * work.dz[i], zero);
+    }
+    g.sync();
+  }
+  return out;
+}
+
+LPGD_END_NAMESPACE

@@ -1,0 +1,93 @@
+// The arithmetic that algorithms are written in, for plain numbers. pack.h gives the same functions
+// for a SIMD register of problems, so one source serves both.
+#pragma once
+
+#include "macros.h"
+
+LPGD_BEGIN_NAMESPACE
+
+template <class S>
+struct ScalarTraits {
+  using Real = S;
+  using Mask = bool;
+  static constexpr int lanes = 1;
+};
+
+template <class S>
+using RealOf = typename ScalarTraits<S>::Real;
+template <class S>
+using MaskOf = typename ScalarTraits<S>::Mask;
+
+#define LPGD_SCALAR_FUNCTIONS(T, SQRT)                                     \
+  LPGD_INLINE T select(bool mask, T yes, T no) { return mask ? yes : no; } \
+  LPGD_INLINE T min_of(T a, T b) { return a < b ? a : b; }                 \
+  LPGD_INLINE T max_of(T a, T b) { return a > b ? a : b; }                 \
+  LPGD_INLINE T abs_of(T a) { return a < T(0) ? -a : a; }                  \
+  LPGD_INLINE T sqrt_of(T a) { return SQRT(a); }                           \
+  LPGD_INLINE bool less(T a, T b) { return a < b; }                        \
+  LPGD_INLINE bool equal(T a, T b) { return a == b; }                      \
+  /* inf - inf and nan - nan are nan, and nan compares false */            \
+  LPGD_INLINE bool is_finite(T a) { return a - a == T(0); }                \
+  LPGD_INLINE T get_lane(T a, int) { return a; }                           \
+  LPGD_INLINE void set_lane(T& a, int, T value) { a = value; }
+
+#if defined(__CUDA_ARCH__)
+LPGD_SCALAR_FUNCTIONS(double, ::sqrt)
+LPGD_SCALAR_FUNCTIONS(float, ::sqrtf)
+#else
+LPGD_SCALAR_FUNCTIONS(double, __builtin_sqrt)
+LPGD_SCALAR_FUNCTIONS(float, __builtin_sqrtf)
+#endif
+#undef LPGD_SCALAR_FUNCTIONS
+
+LPGD_INLINE bool mask_and(bool a, bool b) { return a && b; }
+LPGD_INLINE bool mask_or(bool a, bool b) { return a || b; }
+LPGD_INLINE bool mask_not(bool a) { return !a; }
+LPGD_INLINE bool any_lane(bool a) { return a; }
+LPGD_INLINE bool all_lanes(bool a) { return a; }
+LPGD_INLINE bool mask_lane(bool a, int) { return a; }
+
+// A maximum that lets nan through: a plain comparison would drop it and call a broken item
+// converged.
+template <class S>
+LPGD_INLINE S max_nan(S a, S b) {
+  return select(mask_or(less(a, b), mask_not(equal(b, b))), b, a);
+}
+
+// Machine-dependent constants of the solvers, one place for both precisions.
+template <class T>
+struct Precision;
+template <>
+struct Precision<double> {
+  static constexpr double pivot_floor =
+      1e-14;  // pivots below this share of their diagonal are dropped
+  static constexpr double primal_reg = 1e-10;  // interior point: + reg * scale on the diagonal of H
+  static constexpr double slot_reg =
+      1e-13;  // interior point: floor on s / z, so z / s stays finite
+  static constexpr double equality_reg = 1e-9;       // slots that must hold with equality
+  static constexpr double active_primal_reg = 1e-9;  // active-set systems
+  static constexpr double active_slot_reg = 1e-9;
+  static constexpr double convexity_shift =
+      1e-9;  // P + shift * max(diag P) must factor, else indefinite
+  static constexpr double refine_target = 1e-13;  // stop refining below this relative residual
+  static constexpr double start_dual_reg =
+      1e-10;                                   // first system only: shows contradicting equalities
+  static constexpr double certificate = 1e-7;  // relative size at which a ray counts as a proof
+  static constexpr double tiny = 1e-280;
+};
+template <>
+struct Precision<float> {
+  static constexpr float pivot_floor = 1e-6F;
+  static constexpr float primal_reg = 1e-6F;
+  static constexpr float slot_reg = 1e-6F;
+  static constexpr float equality_reg = 1e-4F;
+  static constexpr float active_primal_reg = 1e-4F;
+  static constexpr float active_slot_reg = 1e-4F;
+  static constexpr float convexity_shift = 1e-4F;
+  static constexpr float refine_target = 1e-6F;
+  static constexpr float start_dual_reg = 1e-5F;
+  static constexpr float certificate = 1e-3F;
+  static constexpr float tiny = 1e-30F;
+};
+
+LPGD_END_NAMESPACE

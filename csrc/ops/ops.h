@@ -1,0 +1,86 @@
+// What the files of this folder share: tensors to plain pointers, dtype dispatch, work shared out
+// over torch's threads. Shapes have been checked in Python; what is checked here keeps memory safe.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <atomic>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <new>
+#include <optional>
+#include <vector>
+
+namespace lpgd::ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using MaybeTensor = std::optional<Tensor>;
+
+inline bool is_present(const MaybeTensor& tensor) {
+  return tensor.has_value() && tensor->defined();
+}
+
+inline Tensor new_tensor(const Tensor& like, std::initializer_list<std::int64_t> sizes,
+                         ScalarType dtype) {
+  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, dtype);
+}
+
+// `tensor` must be contiguous, of the dtype and device of `like`; name is for the message.
+inline void check_like(const Tensor& tensor, const Tensor& like, const char* name) {
+  STD_TORCH_CHECK(tensor.is_contiguous(), name, " must be contiguous");
+  STD_TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), name, " must have the dtype of q");
+  STD_TORCH_CHECK(tensor.is_cpu() == like.is_cpu() && tensor.get_device() == like.get_device(),
+                  name, " must be on the device of q");
+}
+
+// f(T{}) for T the number type of `tensor`
+template <class F>
+auto dispatch_dtype(const Tensor& tensor, const F& f) {
+  const ScalarType dtype = tensor.scalar_type();
+  STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
+                  "lpgd: tensors must be float32 or float64");
+  return dtype == ScalarType::Double ? f(double{}) : f(float{});
+}
+
+// A block of memory for one thread's workspace, aligned for SIMD registers.
+class Workspace {
+ public:
+  explicit Workspace(std::size_t bytes)
+      : data_(::operator new(bytes > 0 ? bytes : 64, std::align_val_t{64})) {}
+  ~Workspace() { ::operator delete(data_, std::align_val_t{64}); }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  void* get() const { return data_; }
+
+ private:
+  void* data_;
+};
+
+// body(workspace, item, fresh) for items 0..count-1 on torch's threads, each with a workspace of
+// its own. Items are taken one by one, since problems differ in their number of iterations.
+template <class F>
+void parallel_items(std::int64_t count, std::size_t workspace_bytes, const F& body) {
+  if (count == 0) return;
+  const std::int64_t threads = torch::stable::get_num_threads();
+  const std::int64_t workers = threads < count ? threads : count;
+  std::vector<std::unique_ptr<Workspace>> workspaces;  // allocated here: a failure is one exception
+  for (std::int64_t w = 0; w < workers; ++w)
+    workspaces.push_back(std::make_unique<Workspace>(workspace_bytes));
+  std::atomic<std::int64_t> next{0};
+  torch::stable::parallel_for(0, workers, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t worker = begin; worker < end; ++worker) {
+      bool fresh = true;
+      for (std::int64_t item = next++; item < count; item = next++) {
+        body(workspaces[static_cast<std::size_t>(worker)]->get(), item, fresh);
+        fresh = false;
+      }
+    }
+  });
+}
+
+}  // namespace lpgd::ops

@@ -1,0 +1,241 @@
+// lpgd::solve_qp, lpgd::resolve_qp, lpgd::implicit_qp, lpgd::outer_sum for CPU tensors, and the
+// schema of these ops. Batched arguments have one leading dimension, shared ones have none.
+#include "ops/qp.h"
+
+#include <tuple>
+
+#include "cpu/qp.h"
+
+namespace lpgd::ops {
+
+namespace {
+
+template <class T>
+void solve_entries(const QpTask<T>& task, std::int64_t count) {
+  const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
+  const std::int64_t packs = (count + kernels.lanes - 1) / kernels.lanes;
+  parallel_items(packs, kernels.workspace_bytes(task.problem),
+                 [&](void* workspace, std::int64_t pack, bool fresh) {
+                   kernels.solve(task, count, pack, pack + 1, workspace, fresh);
+                 });
+}
+
+QpSolutionTensors solve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTensor& G,
+                           const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
+                           const MaybeTensor& lb, const MaybeTensor& ub, double eps,
+                           std::int64_t max_iter) {
+  const QpArguments args{P, q, G, h, A, b, lb, ub};
+  return dispatch_dtype(q, [&](auto zero) {
+    using T = decltype(zero);
+    const QpProblem<T> problem = args.problem<T>();
+    QpSolutionTensors out = new_solution(q, problem, problem.batch);
+    QpTask<T> task{};
+    task.problem = problem;
+    task.settings = {static_cast<T>(eps), static_cast<int>(max_iter)};
+    task.method = QpMethod::kInterior;
+    task.solution = solution_point<T>(out);
+    task.report = solution_report<T>(out);
+    solve_entries(task, problem.batch);
+    return out;
+  });
+}
+
+// The perturbed solves of LPGD. Each list of entries goes first through warm active-set iterations;
+// what is left is packed anew and solved by the interior point.
+template <class T>
+class Resolve {
+ public:
+  Resolve(const QpTask<T>& task, std::int32_t* status) : task_(task), status_(status) {}
+
+  void add(std::int64_t item, std::int64_t slot, T shift, T rho) {
+    status_[slot] = kQpMaxIterations;
+    entries_.push_back({item, slot, shift, rho});
+  }
+
+  void run() {
+    for (const QpMethod method : {QpMethod::kActiveSet, QpMethod::kInterior}) {
+      if (entries_.empty()) return;
+      QpTask<T> task = task_;
+      task.method = method;
+      task.entries = entries_.data();
+      solve_entries(task, static_cast<std::int64_t>(entries_.size()));
+      std::erase_if(entries_,
+                    [&](const QpEntry<T>& entry) { return status_[entry.slot] == kQpOk; });
+    }
+    entries_.clear();
+  }
+
+ private:
+  const QpTask<T>& task_;
+  std::int32_t* status_;
+  std::vector<QpEntry<T>> entries_;
+};
+
+QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTensor& G,
+                             const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
+                             const MaybeTensor& lb, const MaybeTensor& ub, const Tensor& x,
+                             const Tensor& y, const Tensor& z, const Tensor& z_lb,
+                             const Tensor& z_ub, const MaybeTensor& g_x, const MaybeTensor& g_y,
+                             const MaybeTensor& g_z, const MaybeTensor& g_z_lb,
+                             const MaybeTensor& g_z_ub, const Tensor& tau, const Tensor& rho,
+                             std::int64_t sides, double eps, std::int64_t max_iter) {
+  const QpArguments args{P, q, G, h, A, b, lb, ub};
+  return dispatch_dtype(q, [&](auto zero) {
+    using T = decltype(zero);
+    const QpProblem<T> problem = args.problem<T>();
+    const std::int64_t batch = problem.batch;
+    const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
+    const QpPoint<const T> at = given_point<T>(problem, x, y, z, z_lb, z_ub);
+    const QpPoint<const T> gradient = given_gradient<T>(problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
+    QpQuotientTensors out = new_quotient(q, problem);
+    // z_+ in rows 0..batch-1 of one buffer, z_- in the rows after them
+    QpSolutionTensors perturbed = new_solution(q, problem, 2 * batch);
+    const QpPoint<T> both = solution_point<T>(perturbed);
+
+    QpTask<T> task{};
+    task.problem = problem;
+    task.settings = {static_cast<T>(eps), static_cast<int>(max_iter)};
+    task.point = at;
+    task.gradient = gradient;
+    task.solution = both;
+    task.report = solution_report<T>(perturbed);
+    std::int32_t* status = task.report.status;
+
+    std::vector<T> kind(static_cast<std::size_t>(batch));
+    std::vector<T> step(static_cast<std::size_t>(batch));
+    std::vector<std::int32_t> shrunk(static_cast<std::size_t>(batch), 0);
+    const T* tau_of = row_pointer<T>(tau, q, batch, 1, "tau");
+    const T* rho_of = row_pointer<T>(rho, q, batch, 1, "rho");
+    kernels.upstream(problem, gradient, kind.data(), 0, batch);
+
+    Resolve<T> resolve(task, status);
+    auto ok = [&](std::int64_t slot) { return status[slot] == kQpOk; };
+    auto each = [&](auto&& body) {
+      for (std::int64_t i = 0; i < batch; ++i)
+        if (kind[static_cast<std::size_t>(i)] == T(0)) body(i, step[static_cast<std::size_t>(i)]);
+    };
+    auto add_plus = [&](std::int64_t i, T size) { resolve.add(i, i, size, rho_of[i]); };
+    auto add_minus = [&](std::int64_t i, T size) { resolve.add(i, batch + i, -size, rho_of[i]); };
+    for (std::int64_t i = 0; i < 2 * batch; ++i) status[i] = kQpMaxIterations;
+    each([&](std::int64_t i, T& size) {
+      size = tau_of[i];
+      if (sides & kQpLower) add_plus(i, size);
+      if (sides & kQpUpper) add_minus(i, size);
+    });
+    resolve.run();
+    // The rare rest: the other side for one-sided envelopes, then smaller steps on both.
+    if (sides != kQpBoth) {
+      each([&](std::int64_t i, T& size) {
+        if (ok(i) || ok(batch + i)) return;
+        if (sides == kQpLower) add_minus(i, size);
+        if (sides == kQpUpper) add_plus(i, size);
+      });
+      resolve.run();
+    }
+    for (int round = 0; round < kShrinkRounds; ++round) {
+      each([&](std::int64_t i, T& size) {
+        if (ok(i) || ok(batch + i)) return;
+        size *= T(0.1);
+        shrunk[static_cast<std::size_t>(i)] = 1;
+        if (sides & kQpLower) add_plus(i, size);
+        if (sides & kQpUpper) add_minus(i, size);
+      });
+      resolve.run();
+    }
+
+    QpCombine<T> combine{};
+    combine.n = problem.n;
+    combine.p = problem.p;
+    combine.m = problem.m;
+    combine.sides = static_cast<int>(sides);
+    combine.kind = kind.data();
+    combine.tau = step.data();
+    combine.shrunk = shrunk.data();
+    combine.plus_status = status;
+    combine.minus_status = status + batch;
+    combine.at = at;
+    combine.plus = first_half(both);
+    combine.minus = second_half(both, problem);
+    combine.direction = quotient_direction<T>(out);
+    combine.midpoint = quotient_midpoint<T>(out);
+    combine.status = std::get<10>(out).mutable_data_ptr<std::int32_t>();
+    kernels.combine(combine, 0, batch);
+    return out;
+  });
+}
+
+QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const MaybeTensor& G,
+                               const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
+                               const MaybeTensor& lb, const MaybeTensor& ub, const Tensor& x,
+                               const Tensor& y, const Tensor& z, const Tensor& z_lb,
+                               const Tensor& z_ub, const MaybeTensor& g_x, const MaybeTensor& g_y,
+                               const MaybeTensor& g_z, const MaybeTensor& g_z_lb,
+                               const MaybeTensor& g_z_ub) {
+  const QpArguments args{P, q, G, h, A, b, lb, ub};
+  return dispatch_dtype(q, [&](auto zero) {
+    using T = decltype(zero);
+    QpImplicitTask<T> task{};
+    task.problem = args.problem<T>();
+    task.point = given_point<T>(task.problem, x, y, z, z_lb, z_ub);
+    task.gradient = given_gradient<T>(task.problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
+    QpDirectionTensors out = new_direction(q, task.problem);
+    task.direction = direction_point<T>(out);
+    task.report.status = std::get<5>(out).mutable_data_ptr<std::int32_t>();
+    const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
+    const std::int64_t packs = (task.problem.batch + kernels.lanes - 1) / kernels.lanes;
+    parallel_items(packs, kernels.workspace_bytes(task.problem),
+                   [&](void* workspace, std::int64_t pack, bool fresh) {
+                     kernels.implicit(task, pack, pack + 1, workspace, fresh);
+                   });
+    return out;
+  });
+}
+
+Tensor outer_sum(const Tensor& a1, const Tensor& b1, const Tensor& a2, const Tensor& b2) {
+  return dispatch_dtype(a1, [&](auto zero) {
+    using T = decltype(zero);
+    const OuterShape shape = outer_shape(a1, b1, a2, b2);
+    Tensor out = new_tensor(a1, {shape.batch, shape.rows, shape.cols}, a1.scalar_type());
+    const T *left1 = a1.const_data_ptr<T>(), *right1 = b1.const_data_ptr<T>();
+    const T *left2 = a2.const_data_ptr<T>(), *right2 = b2.const_data_ptr<T>();
+    T* target = out.mutable_data_ptr<T>();
+    const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
+    const std::int64_t grain = 1 + 16384 / (1 + shape.rows * shape.cols);
+    torch::stable::parallel_for(0, shape.batch, grain, [&](std::int64_t begin, std::int64_t end) {
+      kernels.outer_sum(left1, right1, left2, right2, static_cast<int>(shape.rows),
+                        static_cast<int>(shape.cols), target, begin, end);
+    });
+    return out;
+  });
+}
+
+}  // namespace
+
+}  // namespace lpgd::ops
+
+STABLE_TORCH_LIBRARY_FRAGMENT(lpgd, m) {
+  m.def(
+      "solve_qp(Tensor? P, Tensor q, Tensor? G, Tensor? h, Tensor? A, Tensor? b, Tensor? lb, "
+      "Tensor? ub, float eps, int max_iter) -> (Tensor x, Tensor y, Tensor z, Tensor z_lb, "
+      "Tensor z_ub, Tensor status, Tensor iterations, Tensor residuals)");
+  m.def(
+      "resolve_qp(Tensor? P, Tensor q, Tensor? G, Tensor? h, Tensor? A, Tensor? b, Tensor? lb, "
+      "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, Tensor? g_x, "
+      "Tensor? g_y, Tensor? g_z, Tensor? g_z_lb, Tensor? g_z_ub, Tensor tau, Tensor rho, "
+      "int sides, float eps, int max_iter) -> (Tensor d_x, Tensor d_y, Tensor d_z, Tensor d_z_lb, "
+      "Tensor d_z_ub, Tensor m_x, Tensor m_y, Tensor m_z, Tensor m_z_lb, Tensor m_z_ub, "
+      "Tensor status)");
+  m.def(
+      "implicit_qp(Tensor? P, Tensor q, Tensor? G, Tensor? h, Tensor? A, Tensor? b, Tensor? lb, "
+      "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, Tensor? g_x, "
+      "Tensor? g_y, Tensor? g_z, Tensor? g_z_lb, Tensor? g_z_ub) -> (Tensor d_x, Tensor d_y, "
+      "Tensor d_z, Tensor d_z_lb, Tensor d_z_ub, Tensor status)");
+  m.def("outer_sum(Tensor a1, Tensor b1, Tensor a2, Tensor b2) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(lpgd, CPU, m) {
+  m.impl("solve_qp", TORCH_BOX(&lpgd::ops::solve_qp));
+  m.impl("resolve_qp", TORCH_BOX(&lpgd::ops::resolve_qp));
+  m.impl("implicit_qp", TORCH_BOX(&lpgd::ops::implicit_qp));
+  m.impl("outer_sum", TORCH_BOX(&lpgd::ops::outer_sum));
+}

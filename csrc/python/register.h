@@ -1,0 +1,11 @@
+// What the files of this folder add to the module _C. No torch header is on their include path.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace lpgd::python {
+
+void register_build_info(pybind11::module_& m);
+void register_numpy_qp(pybind11::module_& m);
+
+}  // namespace lpgd::python

@@ -1,0 +1,157 @@
+"""QP and LP layers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lpgd_native.gradients import GradientStrategy
+from lpgd_native.qp import QPSolution, solve_lp, solve_qp
+
+__all__ = ["LPLayer", "QPLayer"]
+
+
+class _ProgramLayer(nn.Module):
+    """Holds what is fixed or learned of a program; the rest comes with each call."""
+
+    def __init__(
+        self,
+        blocks: dict[str, Tensor | None],
+        gradient: GradientStrategy | None,
+        eps: float | None,
+        max_iter: int | None,
+        throw: bool,
+    ) -> None:
+        super().__init__()
+        for name, value in blocks.items():
+            if isinstance(value, nn.Parameter):
+                self.register_parameter(name, value)
+            else:
+                self.register_buffer(name, value)
+        self.gradient = gradient
+        self.eps = eps
+        self.max_iter = max_iter
+        self.throw = throw
+
+    def _block(self, name: str, given: Tensor | None) -> Tensor | None:
+        held: Tensor | None = getattr(self, name)
+        return held if given is None else given
+
+    def extra_repr(self) -> str:
+        held = {**self._parameters, **self._buffers}
+        parts = [f"{name}={list(t.shape)}" for name, t in held.items() if t is not None]
+        return ", ".join([*parts, f"gradient={self.gradient}"])
+
+
+class QPLayer(_ProgramLayer):
+    """argmin_x 1/2 x'Px + q'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, as a module.
+
+    Blocks given here are kept: an ``nn.Parameter`` is learned, another tensor is a buffer. Blocks
+    given to the call take their place. Shapes, defaults, errors and derivatives: see `solve_qp`.
+
+    Example::
+
+        layer = QPLayer(P=torch.eye(3), lb=torch.zeros(3), gradient=LPGD(tau=0.1))
+        x = layer(q=network(features)).x                 # [batch, 3]
+    """
+
+    def __init__(
+        self,
+        P: Tensor | None = None,
+        q: Tensor | None = None,
+        G: Tensor | None = None,
+        h: Tensor | None = None,
+        A: Tensor | None = None,
+        b: Tensor | None = None,
+        lb: Tensor | None = None,
+        ub: Tensor | None = None,
+        *,
+        gradient: GradientStrategy | None = None,
+        eps: float | None = None,
+        max_iter: int | None = None,
+        throw: bool = False,
+    ) -> None:
+        blocks = {"P": P, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub}
+        super().__init__(blocks, gradient, eps, max_iter, throw)
+
+    def forward(
+        self,
+        P: Tensor | None = None,
+        q: Tensor | None = None,
+        G: Tensor | None = None,
+        h: Tensor | None = None,
+        A: Tensor | None = None,
+        b: Tensor | None = None,
+        lb: Tensor | None = None,
+        ub: Tensor | None = None,
+    ) -> QPSolution:
+        """Solve with the blocks given here in place of those held."""
+        linear = self._block("q", q)
+        if linear is None:
+            raise ValueError("QPLayer: q is needed, from the constructor or from the call")
+        return solve_qp(
+            self._block("P", P),
+            linear,
+            self._block("G", G),
+            self._block("h", h),
+            self._block("A", A),
+            self._block("b", b),
+            self._block("lb", lb),
+            self._block("ub", ub),
+            gradient=self.gradient,
+            eps=self.eps,
+            max_iter=self.max_iter,
+            throw=self.throw,
+        )
+
+
+class LPLayer(_ProgramLayer):
+    """argmin_x c'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, as a module.
+
+    As `QPLayer`, over `solve_lp`: the default gradient is ``LPGD(tau=1.0, relative=True)``.
+    """
+
+    def __init__(
+        self,
+        c: Tensor | None = None,
+        G: Tensor | None = None,
+        h: Tensor | None = None,
+        A: Tensor | None = None,
+        b: Tensor | None = None,
+        lb: Tensor | None = None,
+        ub: Tensor | None = None,
+        *,
+        gradient: GradientStrategy | None = None,
+        eps: float | None = None,
+        max_iter: int | None = None,
+        throw: bool = False,
+    ) -> None:
+        blocks = {"c": c, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub}
+        super().__init__(blocks, gradient, eps, max_iter, throw)
+
+    def forward(
+        self,
+        c: Tensor | None = None,
+        G: Tensor | None = None,
+        h: Tensor | None = None,
+        A: Tensor | None = None,
+        b: Tensor | None = None,
+        lb: Tensor | None = None,
+        ub: Tensor | None = None,
+    ) -> QPSolution:
+        """Solve with the blocks given here in place of those held."""
+        linear = self._block("c", c)
+        if linear is None:
+            raise ValueError("LPLayer: c is needed, from the constructor or from the call")
+        return solve_lp(
+            linear,
+            self._block("G", G),
+            self._block("h", h),
+            self._block("A", A),
+            self._block("b", b),
+            self._block("lb", lb),
+            self._block("ub", ub),
+            gradient=self.gradient,
+            eps=self.eps,
+            max_iter=self.max_iter,
+            throw=self.throw,
+        )
