@@ -82,7 +82,7 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
   const QpArguments args{P, q, G, h, A, b, lb, ub};
   return dispatch_dtype(q, [&](auto zero) {
     using T = decltype(zero);
-    const QpProblem<T> problem = args.problem<T>();
+    const QpProblem<T> problem = args.problem<T>(x.size(0));
     const std::int64_t batch = problem.batch;
     const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
     const QpPoint<const T> at = given_point<T>(problem, x, y, z, z_lb, z_ub);
@@ -175,7 +175,7 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
   return dispatch_dtype(q, [&](auto zero) {
     using T = decltype(zero);
     QpImplicitTask<T> task{};
-    task.problem = args.problem<T>();
+    task.problem = args.problem<T>(x.size(0));
     task.point = given_point<T>(task.problem, x, y, z, z_lb, z_ub);
     task.gradient = given_gradient<T>(task.problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
     QpDirectionTensors out = new_direction(q, task.problem);

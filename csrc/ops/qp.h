@@ -23,8 +23,9 @@ struct QpArguments {
   const Tensor& q;
   const MaybeTensor &G, &h, &A, &b, &lb, &ub;
 
+  // `rows` is the batch where every argument is shared: 1 for a solve, that of the point otherwise.
   template <class T>
-  QpProblem<T> problem() const {
+  QpProblem<T> problem(std::int64_t rows = 1) const {
     QpProblem<T> out{};
     out.n = static_cast<int>(q.size(q.dim() - 1));
     out.m = rows_of(G, "G");
@@ -40,7 +41,7 @@ struct QpArguments {
     set(out.ub, out.stride_ub, ub, batch, {out.n}, "ub");
     STD_TORCH_CHECK((out.m == 0) || is_present(h), "G needs h");
     STD_TORCH_CHECK((out.p == 0) || is_present(b), "A needs b");
-    out.batch = batch < 0 ? 1 : batch;
+    out.batch = batch < 0 ? rows : batch;
     return out;
   }
 

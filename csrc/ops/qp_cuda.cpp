@@ -51,7 +51,7 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     using T = decltype(zero);
     const CudaScope scope(q.get_device_index());
     QpTask<T> task{};
-    task.problem = args.problem<T>();
+    task.problem = args.problem<T>(x.size(0));
     const std::int64_t batch = task.problem.batch;
     QpQuotientTensors out = new_quotient(q, task.problem);
     if (batch == 0) return out;
@@ -108,7 +108,7 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
     using T = decltype(zero);
     const CudaScope scope(q.get_device_index());
     QpImplicitTask<T> task{};
-    task.problem = args.problem<T>();
+    task.problem = args.problem<T>(x.size(0));
     QpDirectionTensors out = new_direction(q, task.problem);
     if (task.problem.batch == 0) return out;
     task.point = given_point<T>(task.problem, x, y, z, z_lb, z_ub);

@@ -2,6 +2,7 @@
 // lpgd_native/numpy_qp.py; here only what keeps memory safe.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <atomic>

@@ -32,7 +32,9 @@ class Options:
 
 def solve(data: tuple[Tensor | None, ...], options: Options) -> tuple[Tensor, ...]:
     """The eight outputs of lpgd::solve_qp, differentiable in the eight tensors of `data`."""
-    out: tuple[Tensor, ...] = _Solve.apply(*data, options)  # type: ignore[no-untyped-call]
+    # torch.compile refuses Functions with a jvp
+    function = _Solve if torch.compiler.is_compiling() else _SolveWithJvp
+    out: tuple[Tensor, ...] = function.apply(*data, options)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -54,7 +56,7 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
-        return vmap_flattened(_Solve.apply, (*DATA_RANKS, None), info, in_dims, args)
+        return vmap_flattened(_SolveWithJvp.apply, (*DATA_RANKS, None), info, in_dims, args)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -66,6 +68,8 @@ class _Solve(torch.autograd.Function):
         direction, midpoint = _directions(data, point, grads, ctx.options)
         return (*_parameter_gradients(data, direction, midpoint, ctx.needs_input_grad), None)
 
+
+class _SolveWithJvp(_Solve):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
@@ -73,41 +77,44 @@ class _Solve(torch.autograd.Function):
         return (*out, None, None, None)
 
 
+def _vector_jacobian(*args: Any) -> tuple[Tensor, ...]:
+    """Direction and midpoint of the gradient, five tensors each, and a status."""
+    *tensors, options = args
+    data, point, grads = tensors[:8], tensors[8:13], tensors[13:]
+    strategy = options.gradient
+    if not isinstance(strategy, LPGD):
+        out = torch.ops.lpgd.implicit_qp(*data, *point, *grads)
+        # views would alias the inputs
+        return (*out[:5], *(p.clone() for p in point), out[5])
+    x = point[0]
+    tau = x.new_full((x.shape[0],), strategy.tau)
+    if strategy.relative:
+        square = x.new_zeros(x.shape[0])
+        for g in grads:
+            if g is not None:
+                square = square + g.square().sum(-1)
+        # without a gradient there is nothing to scale, and nothing is solved
+        tau = torch.where(square > 0, tau / square.sqrt(), tau)
+    rho = strategy.rho + strategy.rho_over_tau * tau
+    result: tuple[Tensor, ...] = torch.ops.lpgd.resolve_qp(
+        *data,
+        *point,
+        *grads,
+        tau,
+        rho,
+        _SIDES[strategy.envelope],
+        options.eps,
+        options.max_iter,
+    )
+    return result
+
+
 class _VectorJacobian(torch.autograd.Function):
-    """Direction and midpoint of the gradient. A Function so that a second derivative says what it
-    is (not there), instead of being silently zero.
-    """
+    """A Function, so that a second derivative says what it is (not there) and is not silently 0."""
 
     @staticmethod
     def forward(*args: Any) -> tuple[Tensor, ...]:
-        *tensors, options = args
-        data, point, grads = tensors[:8], tensors[8:13], tensors[13:]
-        strategy = options.gradient
-        if not isinstance(strategy, LPGD):
-            out = torch.ops.lpgd.implicit_qp(*data, *point, *grads)
-            # views would alias the inputs
-            return (*out[:5], *(p.clone() for p in point), out[5])
-        x = point[0]
-        tau = x.new_full((x.shape[0],), strategy.tau)
-        if strategy.relative:
-            square = x.new_zeros(x.shape[0])
-            for g in grads:
-                if g is not None:
-                    square = square + g.square().sum(-1)
-            # without a gradient there is nothing to scale, and nothing is solved
-            tau = torch.where(square > 0, tau / square.sqrt(), tau)
-        rho = strategy.rho + strategy.rho_over_tau * tau
-        result: tuple[Tensor, ...] = torch.ops.lpgd.resolve_qp(
-            *data,
-            *point,
-            *grads,
-            tau,
-            rho,
-            _SIDES[strategy.envelope],
-            options.eps,
-            options.max_iter,
-        )
-        return result
+        return _vector_jacobian(*args)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -116,7 +123,8 @@ class _VectorJacobian(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
-        return vmap_flattened(_VectorJacobian.apply, (*IMPLICIT_RANKS, None), info, in_dims, args)
+        ranks = (*IMPLICIT_RANKS, None)
+        return vmap_flattened(_VectorJacobian.apply, ranks, info, in_dims, args)
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
@@ -136,7 +144,10 @@ def _directions(
     grads: list[Tensor | None],
     options: Options,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    out = _VectorJacobian.apply(*data, *point, *grads, options)  # type: ignore[no-untyped-call]
+    args = (*data, *point, *grads, options)
+    # torch.compile has no second derivative and says so itself; nested Functions it can't trace
+    function = _vector_jacobian if torch.compiler.is_compiling() else _VectorJacobian.apply
+    out = function(*args)
     if isinstance(options.gradient, LPGD) and not torch.compiler.is_compiling():
         _warn_of_fallbacks(out[10], options)
         if not options.gradient.relative:
@@ -178,8 +189,8 @@ def _warn_of_small_tau(q: Tensor | None, grads: list[Tensor | None], options: Op
         return
     if not (_inspectable(g) and _inspectable(q)):
         return
-    shift = strategy.tau * float(g.abs().max())
-    size = 1.0 + float(q.abs().max())
+    shift = strategy.tau * float(g.detach().abs().max())
+    size = 1.0 + float(q.detach().abs().max())
     if 0.0 < shift < options.eps * size:
         warnings.warn(
             f"{options.name}: LPGD shifts q by at most {shift:.1e}, below what the tolerance "

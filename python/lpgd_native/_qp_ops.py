@@ -22,16 +22,11 @@ RESOLVE_RANKS = (*IMPLICIT_RANKS, 0, 0, None, None, None)
 OUTER_RANKS = (1, 1, 1, 1)
 
 
-def _sizes(data: tuple[Tensor | None, ...]) -> tuple[int, list[int]]:
-    """Batch size, and the sizes of x, y, z, z_lb, z_ub."""
-    _, q, G, _, A, _, lb, ub = data
-    assert q is not None
+def _sizes(args: tuple[Any, ...]) -> list[int]:
+    """Sizes of x, y, z, z_lb, z_ub."""
+    _, q, G, _, A, _, lb, ub = args[:8]
     n = q.shape[-1]
-    batch = 1
-    for tensor, rank in zip(data, DATA_RANKS, strict=True):
-        if tensor is not None and tensor.dim() == rank + 1:
-            batch = tensor.shape[0]
-    return batch, [
+    return [
         n,
         A.shape[-2] if A is not None else 0,
         G.shape[-2] if G is not None else 0,
@@ -40,33 +35,31 @@ def _sizes(data: tuple[Tensor | None, ...]) -> tuple[int, list[int]]:
     ]
 
 
-def _point(data: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    batch, sizes = _sizes(data)
-    q = data[1]
-    assert q is not None
-    return tuple(q.new_empty(batch, size) for size in sizes)
+def _batch(args: tuple[Any, ...]) -> int:
+    for tensor, rank in zip(args[:8], DATA_RANKS, strict=True):
+        if tensor is not None and tensor.dim() == rank + 1:
+            return tensor.shape[0]  # type: ignore[no-any-return]
+    return 1
 
 
-def _status(data: tuple[Tensor | None, ...]) -> Tensor:
-    q = data[1]
-    assert q is not None
-    return q.new_empty(_sizes(data)[0], dtype=torch.int32)
+def _point(args: tuple[Any, ...], batch: int) -> tuple[Tensor, ...]:
+    return tuple(args[1].new_empty(batch, size) for size in _sizes(args))
 
 
 def _fake_solve_qp(*args: Any) -> tuple[Tensor, ...]:
-    data = args[:8]
-    residuals = args[1].new_empty(_sizes(data)[0], 3)
-    return (*_point(data), _status(data), _status(data), residuals)
+    batch, q = _batch(args), args[1]
+    status = [q.new_empty(batch, dtype=torch.int32) for _ in range(2)]
+    return (*_point(args, batch), *status, q.new_empty(batch, 3))
 
 
 def _fake_resolve_qp(*args: Any) -> tuple[Tensor, ...]:
-    data = args[:8]
-    return (*_point(data), *_point(data), _status(data))
+    q, batch = args[1], args[8].shape[0]
+    return (*_point(args, batch), *_point(args, batch), q.new_empty(batch, dtype=torch.int32))
 
 
 def _fake_implicit_qp(*args: Any) -> tuple[Tensor, ...]:
-    data = args[:8]
-    return (*_point(data), _status(data))
+    q, batch = args[1], args[8].shape[0]
+    return (*_point(args, batch), q.new_empty(batch, dtype=torch.int32))
 
 
 def _fake_outer_sum(a1: Tensor, b1: Tensor, a2: Tensor, b2: Tensor) -> Tensor:

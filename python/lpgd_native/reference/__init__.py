@@ -1,4 +1,4 @@
-"""Plain torch twins of the native ops, written from the formulas; for tests and docs, not for speed."""
+"""Plain torch twins of the native ops, from the formulas; for tests and docs, not for speed."""
 
 from lpgd_native.reference.qp import implicit_qp as implicit_qp
 from lpgd_native.reference.qp import outer_sum as outer_sum

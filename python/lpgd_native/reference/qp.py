@@ -25,70 +25,59 @@ def stack_inequalities(
     return torch.cat(rows), torch.cat(right)
 
 
+def _newton(
+    P: Tensor, C: Tensor, A: Tensor, theta: Tensor, right: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(dx, dy, dz) of [P A' C'; A 0 0; C 0 -diag(theta)], by least squares where it is singular."""
+    n, p, m = P.shape[0], A.shape[0], C.shape[0]
+    K = P.new_zeros(n + p + m, n + p + m)
+    K[:n, :n], K[:n, n : n + p], K[:n, n + p :] = P, A.T, C.T
+    K[n : n + p, :n], K[n + p :, :n], K[n + p :, n + p :] = A, C, -torch.diag(theta)
+    delta: Tensor = torch.linalg.lstsq(K, torch.cat(right)[:, None], driver="gelsd").solution[:, 0]
+    return delta[:n], delta[n : n + p], delta[n + p :]
+
+
+def _to_boundary(v: Tensor, dv: Tensor) -> float:
+    blocking = dv < 0
+    return min(1.0, float((-v / dv)[blocking].min())) if bool(blocking.any()) else 1.0
+
+
 def solve_qp(
     P: Tensor, q: Tensor, C: Tensor, d: Tensor, A: Tensor, b: Tensor, iterations: int = 60
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x, y, z of  min 1/2 x'Px + q'x  s.t.  C x <= d, A x = b  (Nocedal & Wright, alg. 16.4)."""
-    n, m, p = q.shape[0], d.shape[0], b.shape[0]
-    x, y = torch.zeros_like(q), torch.zeros_like(b)
-    s, z = torch.ones_like(d), torch.ones_like(d)
+    x, y, s, z = torch.zeros_like(q), torch.zeros_like(b), torch.ones_like(d), torch.ones_like(d)
     for _ in range(iterations):
-        r_x, r_y, r_s = P @ x + q + A.T @ y + C.T @ z, A @ x - b, C @ x + s - d
-        mu = float(s @ z) / max(m, 1)
-        K = q.new_zeros(n + p + m, n + p + m)
-        K[:n, :n], K[:n, n : n + p], K[:n, n + p :] = P, A.T, C.T
-        K[n : n + p, :n], K[n + p :, :n], K[n + p :, n + p :] = A, C, -torch.diag(s / z)
-
-        def newton(
-            centre: Tensor, K: Tensor = K, r: tuple[Tensor, ...] = (r_x, r_y, r_s)
-        ) -> Tensor:
-            right = -torch.cat([r[0], r[1], r[2] - centre / z])
-            return torch.linalg.lstsq(K, right[:, None], driver="gelsd").solution[:, 0]
-
-        def steps(
-            centre: Tensor, delta: Tensor, z: Tensor = z
-        ) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
-            dx, dy, dz = delta[:n], delta[n : n + p], delta[n + p :]
-            ds = -(centre + s * dz) / z
-            limits = [
-                float((-v / dv)[dv < 0].min()) for v, dv in ((s, ds), (z, dz)) if (dv < 0).any()
-            ]
-            return dx, dy, dz, ds, min([1.0, *limits])
-
-        affine = s * z
-        *_, dz, ds, alpha = steps(affine, newton(affine))
-        after = float((s + alpha * ds) @ (z + alpha * dz)) / max(m, 1)
-        sigma = (after / mu) ** 3 if m and mu > 0 else 0.0
-        centre = s * z + ds * dz - sigma * mu
-        dx, dy, dz, ds, alpha = steps(centre, newton(centre))
-        alpha = min(1.0, 0.995 * alpha) if m else 1.0
-        x, y, z, s = x + alpha * dx, y + alpha * dy, z + alpha * dz, s + alpha * ds
-        if max(float(r.abs().max()) if r.numel() else 0.0 for r in (r_x, r_y, r_s)) + mu < 1e-13:
+        r_x, r_y, r_s = -(P @ x + q + A.T @ y + C.T @ z), b - A @ x, d - C @ x - s
+        if float(torch.cat([r_x, r_y, r_s, s * z]).abs().max()) < 1e-12:
             break
+        centre = s * z
+        dx, dy, dz = _newton(P, C, A, s / z, (r_x, r_y, r_s + centre / z))
+        ds = -(centre + s * dz) / z
+        alpha = min(_to_boundary(s, ds), _to_boundary(z, dz))
+        mu, after = (s * z).sum(), ((s + alpha * ds) * (z + alpha * dz)).sum()
+        sigma = (after / mu) ** 3 if len(d) else mu
+        centre = s * z + ds * dz - sigma * mu / max(len(d), 1)
+        dx, dy, dz = _newton(P, C, A, s / z, (r_x, r_y, r_s + centre / z))
+        ds = -(centre + s * dz) / z
+        alpha = min(1.0, 0.995 * min(_to_boundary(s, ds), _to_boundary(z, dz)))
+        x, y, z, s = x + alpha * dx, y + alpha * dy, z + alpha * dz, s + alpha * ds
     return x, y, z
 
 
 def implicit_qp(
-    P: Tensor,
-    C: Tensor,
-    A: Tensor,
-    active: Tensor,
-    g_x: Tensor,
-    g_y: Tensor,
-    g_z: Tensor,
+    P: Tensor, C: Tensor, A: Tensor, active: Tensor, g_x: Tensor, g_y: Tensor, g_z: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """d_x, d_y, d_z of the KKT system of the active rows: P d_x + A'd_y + C_a'd_z = -g_x, A d_x =
-    -g_y, C_a d_x = -g_z."""
-    n, p = P.shape[0], A.shape[0]
+    """d_x, d_y, d_z of the active rows' KKT system.
+
+    P d_x + A'd_y + C_a'd_z = -g_x, A d_x = -g_y, C_a d_x = -g_z; d_z = 0 for inactive rows.
+    """
     rows = C[active]
-    K = P.new_zeros(n + p + rows.shape[0], n + p + rows.shape[0])
-    K[:n, :n], K[:n, n : n + p], K[:n, n + p :] = P, A.T, rows.T
-    K[n : n + p, :n], K[n + p :, :n] = A, rows
-    delta = torch.linalg.lstsq(K, -torch.cat([g_x, g_y, g_z[active]])[:, None], driver="gelsd")
-    solution = delta.solution[:, 0]
     d_z = torch.zeros_like(g_z)
-    d_z[active] = solution[n + p :]
-    return solution[:n], solution[n : n + p], d_z
+    d_x, d_y, d_z[active] = _newton(
+        P, rows, A, rows.new_zeros(rows.shape[0]), (-g_x, -g_y, -g_z[active])
+    )
+    return d_x, d_y, d_z
 
 
 def resolve_qp(
@@ -98,8 +87,10 @@ def resolve_qp(
     shift: float,
     rho: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The perturbed solution of LPGD: q + shift g_x, d - shift g_z, b - shift g_y, and the proximal
-    term rho / 2 ||x' - x||^2; shift is +tau (lower) or -tau (upper)."""
+    """The perturbed solution of LPGD, at q + shift g_x, d - shift g_z, b - shift g_y.
+
+    With the proximal term rho / 2 ||x' - x||^2; shift is +tau (lower) or -tau (upper).
+    """
     P, q, C, d, A, b = problem
     eye = torch.eye(q.shape[0], dtype=q.dtype)
     return solve_qp(
