@@ -47,10 +47,12 @@ LPGD_INLINE void dot_tile_minus(const S* a, int lda, const S* b, int ldb, int fi
   }
 }
 
-// The matrix to factor: base + diag + rows * diag(weight) * rows', of which any part may be absent.
+// The matrix to factor: base_scale * base + diag + rows * diag(weight) * rows', of which any part
+// may be absent.
 template <class S>
 struct NormalMatrix {
   int n;
+  S base_scale;
   const S* base;    // [n, n] or null
   const S* diag;    // [n]
   const S* rows;    // [n, m] or null
@@ -97,7 +99,8 @@ LPGD_INLINE void factor_rows(const NormalMatrix<S>& mat, const Factor<S>& f, con
   LPGD_UNROLL
   for (int r = 0; r < R; ++r) {
     LPGD_UNROLL
-    for (int c = 0; c < C; ++c) acc[r][c] = mat.base ? mat.base[(row + r) * n + col + c] : S(0);
+    for (int c = 0; c < C; ++c)
+      acc[r][c] = mat.base ? mat.base_scale * mat.base[(row + r) * n + col + c] : S(0);
   }
   if (mat.rows) dot_tile<R, C>(mat.rows + row * mat.m, mat.m, right, mat.m, 0, 1, mat.m, acc);
   dot_tile_minus<R, C>(f.lower + row * n, n, f.lower + col * n, n, 0, 1, col, acc);
@@ -109,29 +112,9 @@ LPGD_INLINE void factor_rows(const NormalMatrix<S>& mat, const Factor<S>& f, con
   }
 }
 
-// Rows of `source` [count, n] appended below the matrix: they become source * lower^-T in `target`.
-template <int R, int C, class S>
-LPGD_INLINE void factor_extra(const S* source, S* target, const Factor<S>& f,
-                              const PanelDiagonal<C, S>& head, int row, int col) {
-  const int n = f.n;
-  S acc[R][C];
-  LPGD_UNROLL
-  for (int r = 0; r < R; ++r) {
-    LPGD_UNROLL
-    for (int c = 0; c < C; ++c) acc[r][c] = source[(row + r) * n + col + c];
-  }
-  dot_tile_minus<R, C>(target + row * n, n, f.lower + col * n, n, 0, 1, col, acc);
-  solve_panel_rows<R, C>(head, acc);
-  LPGD_UNROLL
-  for (int r = 0; r < R; ++r) {
-    LPGD_UNROLL
-    for (int c = 0; c < C; ++c) target[(row + r) * n + col + c] = acc[r][c];
-  }
-}
-
 template <int C, class S, class Group>
-LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Factor<S>& f,
-                           const S* extra, S* extra_out, int extra_rows, int col, S min_pivot) {
+LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Factor<S>& f, int col,
+                           S min_pivot) {
   using T = RealOf<S>;
   const int n = mat.n;
   const S* right = mat.rows ? mat.rows + col * mat.m : nullptr;
@@ -157,7 +140,7 @@ LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Fac
     LPGD_UNROLL
     for (int c = 0; c <= r; ++c) {
       S value = g.sum(head_sum[r][c]);
-      if (mat.base) value += mat.base[(col + r) * n + col + c];
+      if (mat.base) value += mat.base_scale * mat.base[(col + r) * n + col + c];
       if (c == r) {
         value += mat.diag[col + r];
         reference = value;
@@ -187,27 +170,21 @@ LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Fac
   // Every panel row below it on its own: one tile of rows a lane.
   const int below = n - col - C;
   const int tiles = (below + kTileRows - 1) / kTileRows;
-  const int extra_tiles = (extra_rows + kTileRows - 1) / kTileRows;
-  LPGD_FOR (g, tile, tiles + extra_tiles) {
-    const bool is_extra = tile >= tiles;
-    const int local = (is_extra ? tile - tiles : tile) * kTileRows;
-    const int left = (is_extra ? extra_rows : below) - local;
-    const int row = is_extra ? local : col + C + local;
-#define LPGD_ROWS(R)                                         \
-  if (is_extra)                                              \
-    factor_extra<R, C>(extra, extra_out, f, head, row, col); \
-  else                                                       \
-    factor_rows<R, C>(mat, f, right, head, row, col)
-    if (left >= 4) {
-      LPGD_ROWS(4);
-    } else if (left == 3) {
-      LPGD_ROWS(3);
-    } else if (left == 2) {
-      LPGD_ROWS(2);
-    } else {
-      LPGD_ROWS(1);
+  LPGD_FOR (g, tile, tiles) {
+    const int row = col + C + tile * kTileRows;
+    switch (n - row) {
+      case 1:
+        factor_rows<1, C>(mat, f, right, head, row, col);
+        break;
+      case 2:
+        factor_rows<2, C>(mat, f, right, head, row, col);
+        break;
+      case 3:
+        factor_rows<3, C>(mat, f, right, head, row, col);
+        break;
+      default:
+        factor_rows<4, C>(mat, f, right, head, row, col);
     }
-#undef LPGD_ROWS
   }
   g.sync();
   return min_pivot;
@@ -215,21 +192,18 @@ LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Fac
 
 }  // namespace detail
 
-// Cholesky of `mat` into `f`, and extra_out = extra * lower^-T for rows [extra_rows, n] (A of the
-// KKT system). Returns the smallest pivot met, before any was dropped: negative if not
-// semidefinite.
+// Cholesky of `mat` into `f`. Returns the smallest pivot met, before any was dropped: negative
+// if the matrix is not semidefinite.
 template <class S, class Group>
-LPGD_HD S cholesky(const Group& g, const NormalMatrix<S>& mat, const Factor<S>& f,
-                   const S* extra = nullptr, S* extra_out = nullptr, int extra_rows = 0) {
+LPGD_HD S cholesky(const Group& g, const NormalMatrix<S>& mat, const Factor<S>& f) {
   S min_pivot = S(RealOf<S>(1) / Precision<RealOf<S>>::tiny);
   int col = 0;
   for (; col + kTileCols <= mat.n; col += kTileCols)
-    min_pivot =
-        detail::factor_panel<kTileCols>(g, mat, f, extra, extra_out, extra_rows, col, min_pivot);
+    min_pivot = detail::factor_panel<kTileCols>(g, mat, f, col, min_pivot);
   if (mat.n - col == 2)
-    min_pivot = detail::factor_panel<2>(g, mat, f, extra, extra_out, extra_rows, col, min_pivot);
+    min_pivot = detail::factor_panel<2>(g, mat, f, col, min_pivot);
   else if (mat.n - col == 1)
-    min_pivot = detail::factor_panel<1>(g, mat, f, extra, extra_out, extra_rows, col, min_pivot);
+    min_pivot = detail::factor_panel<1>(g, mat, f, col, min_pivot);
   return min_pivot;
 }
 

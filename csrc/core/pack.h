@@ -94,6 +94,19 @@ LPGD_PACK Pack<T, W> sqrt_of(Pack<T, W> a) {
   for (int lane = 0; lane < W; ++lane) a.v[lane] = sqrt_of(a.v[lane]);
   return a;
 }
+LPGD_PACK Pack<T, W> inverse_power_of_two(Pack<T, W> a) {
+  // as for one number (scalar.h), on the bits of all lanes
+  constexpr bool kDouble = sizeof(T) == 8;
+  const Pack<T, W> held = min_of(max_of(a, Pack<T, W>(T(kDouble ? 1e-150 : 1e-18))),
+                                 Pack<T, W>(T(kDouble ? 1e150 : 1e18)));
+  using Bits = typename PackMask<T, W>::Vec;
+  using Lane = typename PackMask<T, W>::Lane;
+  constexpr Lane kExponent = static_cast<Lane>(kDouble ? 0x7ffLL << 52 : 0xffLL << 23);
+  constexpr Lane kTwo = static_cast<Lane>(kDouble ? 2046LL << 52 : 254LL << 23);
+  const Bits bits = kTwo - (reinterpret_cast<Bits>(held.v) & kExponent);
+  const auto power = Pack<T, W>::wrap(reinterpret_cast<typename Pack<T, W>::Vec>(bits));
+  return select(less(Pack<T, W>(T(0)), a), power, Pack<T, W>(T(1)));
+}
 LPGD_PACK bool any_lane(PackMask<T, W> a) {
   typename PackMask<T, W>::Lane bits = 0;
   for (int lane = 0; lane < W; ++lane) bits |= a.v[lane];

@@ -27,13 +27,41 @@ LPGD_HD void store_report(const Group& g, const QpLanes<S>& lanes, int used,
   }
 }
 
+// Interior point, then the polish of what is near a solution. x, z hold the result.
+template <class S, class Group>
+LPGD_HD QpOutcome<S> solve_cold(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, int max_iter,
+                                MaskOf<S> usable) {
+  using T = RealOf<S>;
+  const int n = work.dims.n, M = work.dims.slots();
+  QpOutcome<S> out = interior_point(g, work, rho, eps, max_iter, usable);
+  LPGD_FOR (g, j, n) work.x[j] = work.best_x[j];
+  LPGD_FOR (g, i, M) work.z[i] = work.best_z[i];
+  g.sync();
+  const auto feasible = less(out.status, S(T(kQpMaxIterations) + T(0.5)));  // ok or max_iterations
+  const auto near = mask_and(mask_and(usable, feasible), less(out.measure.merit, S(T(1e-2))));
+  if (!any_lane(near)) return out;
+  // The polished point is kept only where it is truly better.
+  QpOutcome<S> polished = out;
+  const S before = out.measure.merit;
+  auto taken = active_set(g, work, rho, S(eps), max_of(S(eps), before), kPolishIterations,
+                          kRefinements, near, polished);
+  taken = mask_and(taken, mask_or(less(polished.measure.merit, before),
+                                  less(polished.measure.merit, S(T(1e-2) * eps))));
+  LPGD_FOR (g, j, n) work.x[j] = select(taken, work.x[j], work.best_x[j]);
+  LPGD_FOR (g, i, M) work.z[i] = select(taken, work.z[i], work.best_z[i]);
+  g.sync();
+  take_measure(taken, polished.measure, out.measure);
+  const auto solved = mask_and(taken, less(polished.measure.merit, S(eps)));
+  out.status = select(solved, S(T(kQpOk)), out.status);
+  return out;
+}
+
 // Solve entries [first, first + used) of the task. `fresh`: the workspace holds no matrices yet.
 template <class S, class Group>
 LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<RealOf<S>>& task,
                            std::int64_t first, int used, bool fresh) {
   using T = RealOf<S>;
-  const QpDims& dims = work.dims;
-  const int n = dims.n, p = dims.p, M = dims.slots();
+  const int n = work.dims.n, M = work.dims.slots();
   const QpLanes<S> lanes = lanes_of<S>(task.entries, first, used);
   load_matrices(g, work, task.problem, lanes, fresh);
   const QpVectorFacts<S> facts =
@@ -41,68 +69,49 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<RealOf<
   const auto convex = less(S(T(0.5)), work.facts[kFactConvex]);
   const auto sound = mask_and(facts.finite, convex);
   const auto usable = mask_and(sound, mask_not(facts.crossed));
+  const S rho = lanes.rho * *work.cost_scale;
   const S eps = S(task.settings.eps);
 
   QpOutcome<S> out;
   out.status = S(T(kQpMaxIterations));
   out.iterations = S(0);
-  out.measure.primal = out.measure.dual = out.measure.gap = S(0);
+  out.measure = QpMeasure<S>{S(0), S(0), S(0), S(0), S(0)};
   if (task.method == QpMethod::kActiveSet) {
-    load_point(g, work, task.point, lanes, work.x, work.y, work.z);
+    load_point(g, work, task.point, lanes, work.x, work.z);
     const auto held =
-        active_set(g, work, lanes.rho, eps, kWarmIterations, kRefinements, usable, out);
+        active_set(g, work, rho, eps, eps, kWarmIterations, kRefinements, usable, out);
     out.status = select(held, S(T(kQpOk)), out.status);
   } else {
-    out = interior_point(g, work, lanes.rho, task.settings.eps, task.settings.max_iter, usable);
-    LPGD_FOR (g, j, n) work.x[j] = work.best_x[j];
-    LPGD_FOR (g, i, p) work.y[i] = work.best_y[i];
-    LPGD_FOR (g, i, M) work.z[i] = work.best_z[i];
-    g.sync();
-    // Polish what is near a solution; keep the polished point only where it is truly better.
-    const auto ended = mask_or(less(out.status, S(T(0.5))),
-                               less(abs_of(out.status - S(T(kQpMaxIterations))), S(T(0.5))));
-    const auto near = mask_and(mask_and(usable, ended), less(out.measure.merit, S(T(1e-2))));
-    if (any_lane(near)) {
-      QpOutcome<S> polished = out;
-      const S before = out.measure.merit;
-      auto taken = active_set(g, work, lanes.rho, max_of(eps, before), kPolishIterations,
-                              kRefinements, near, polished);
-      taken = mask_and(taken, mask_or(less(polished.measure.merit, before),
-                                      less(polished.measure.merit, S(T(1e-2)) * eps)));
-      LPGD_FOR (g, j, n) work.x[j] = select(taken, work.x[j], work.best_x[j]);
-      LPGD_FOR (g, i, p) work.y[i] = select(taken, work.y[i], work.best_y[i]);
-      LPGD_FOR (g, i, M) work.z[i] = select(taken, work.z[i], work.best_z[i]);
-      g.sync();
-      out.measure.primal = select(taken, polished.measure.primal, out.measure.primal);
-      out.measure.dual = select(taken, polished.measure.dual, out.measure.dual);
-      out.measure.gap = select(taken, polished.measure.gap, out.measure.gap);
-      out.status =
-          select(mask_and(taken, less(polished.measure.merit, eps)), S(T(kQpOk)), out.status);
-    }
+    out = solve_cold(g, work, rho, task.settings.eps, task.settings.max_iter, usable);
   }
+  unscale_duals(g, work, work.z, work.z);
   // Unusable items and numbers that broke: a status and zeros, never nan.
   S broken = S(0);
-  LPGD_FOR (g, j, n) broken = max_of(broken, select(is_finite(work.x[j]), S(0), S(1)));
-  LPGD_FOR (g, i, p) broken = max_of(broken, select(is_finite(work.y[i]), S(0), S(1)));
-  LPGD_FOR (g, i, M) broken = max_of(broken, select(is_finite(work.z[i]), S(0), S(1)));
+  LPGD_FOR (g, j, n) broken = max_of(broken, indicator<S>(mask_not(is_finite(work.x[j]))));
+  LPGD_FOR (g, i, M) broken = max_of(broken, indicator<S>(mask_not(is_finite(work.z[i]))));
   broken = g.max(broken);
   out.status = select(less(S(0), broken), S(T(kQpNumericalError)), out.status);
   out.status = select(facts.crossed, S(T(kQpPrimalInfeasible)), out.status);
   out.status = select(sound, out.status, S(T(kQpNumericalError)));
   const auto keep = mask_and(usable, mask_not(less(S(0), broken)));
-  out.iterations = select(keep, out.iterations, S(0));
   const S lost = S(1) / S(0);
-  out.measure.primal = select(keep, out.measure.primal, lost);
-  out.measure.dual = select(keep, out.measure.dual, lost);
-  out.measure.gap = select(keep, out.measure.gap, lost);
+  take_measure(mask_not(keep), QpMeasure<S>{lost, lost, lost, lost, lost}, out.measure);
+  out.iterations = select(keep, out.iterations, S(0));
   LPGD_FOR (g, j, n) work.x[j] = select(keep, work.x[j], S(0));
-  LPGD_FOR (g, i, p) work.y[i] = select(keep, work.y[i], S(0));
   LPGD_FOR (g, i, M) work.z[i] = select(keep, work.z[i], S(0));
   g.sync();
-  split_fixed(g, work, work.z);
-  store_point(g, work, lanes, used, work.x, work.y, work.z, task.solution);
+  store_point(g, work, lanes, used, work.x, work.z, task.solution);
   store_report(g, lanes, used, out, task.report);
   g.sync();
+}
+
+// Lanes whose forward solve ended with a point: ok, or max_iterations. All others have no gradient.
+template <class S>
+LPGD_HD MaskOf<S> has_point(const QpLanes<S>& lanes, const std::int32_t* status) {
+  S failed = S(0);
+  for (int l = 0; l < ScalarTraits<S>::lanes; ++l)
+    if (status && status[lanes.entry[l].item] > kQpMaxIterations) set_lane(failed, l, RealOf<S>(1));
+  return equal(failed, S(0));
 }
 
 template <class S, class Group>
@@ -110,35 +119,41 @@ LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work,
                               const QpImplicitTask<RealOf<S>>& task, std::int64_t first, int used,
                               bool fresh) {
   using T = RealOf<S>;
-  const QpDims& dims = work.dims;
-  const int n = dims.n, p = dims.p, m = dims.m, M = dims.slots();
+  const int n = work.dims.n, M = work.dims.slots();
   const QpLanes<S> lanes = lanes_of<S>(nullptr, first, used);
   const QpPoint<const T> none{nullptr, nullptr, nullptr, nullptr, nullptr};
   load_matrices(g, work, task.problem, lanes, fresh);
   const QpVectorFacts<S> facts = load_vectors(g, work, task.problem, none, none, lanes);
-  load_point(g, work, task.point, lanes, work.x, work.y, work.z);
+  load_point(g, work, task.point, lanes, work.x, work.z);
   LPGD_FOR (g, j, n) work.rx[j] = S(0);
-  LPGD_FOR (g, i, p) work.ry[i] = S(0);
   LPGD_FOR (g, i, M) work.rz[i] = S(0);
   g.sync();
-  const S minus = S(T(-1));
-  add_scaled(g, lanes, task.gradient.x, n, minus, work.rx);
-  add_scaled(g, lanes, task.gradient.y, p, minus, work.ry);
-  add_scaled(g, lanes, task.gradient.z, m, minus, work.rz);
-  add_scaled(g, lanes, task.gradient.z_lb, dims.n_lb, minus, work.rz + m);
-  add_scaled(g, lanes, task.gradient.z_ub, dims.n_ub, minus, work.rz + m + dims.n_lb);
+  add_scaled(g, lanes, task.gradient.x, n, -*work.cost_scale, work.rx);
+  add_dual_gradient(g, work, lanes, task.point, task.gradient, S(T(-1)), work.rz);
+  S upstream = S(0);
+  LPGD_FOR (g, j, n) upstream += work.rx[j] - work.rx[j];
+  g.sync();
+  LPGD_FOR (g, i, M) {
+    work.rz[i] = work.rz[i] * slot_scale(work, i);
+    upstream += work.rz[i] - work.rz[i];
+  }
+  upstream = g.sum(upstream);
   g.sync();
   const S residual = implicit_direction(g, work);
-  const auto keep = mask_and(mask_and(facts.finite, is_finite(residual)),
-                             less(S(T(0.5)), work.facts[kFactConvex]));
-  LPGD_FOR (g, j, n) work.dx[j] = select(keep, work.dx[j], S(0));
-  LPGD_FOR (g, i, p) work.dy[i] = select(keep, work.dy[i], S(0));
-  LPGD_FOR (g, i, M) work.dz[i] = select(keep, work.dz[i], S(0));
+  unscale_duals(g, work, work.z, work.dz);
+  // A failed item has no gradient; an upstream gradient that is not finite is handed on.
+  const auto there = has_point(lanes, task.solved);
+  const auto sound = mask_and(facts.finite, less(S(T(0.5)), work.facts[kFactConvex]));
+  const auto done = mask_and(sound, is_finite(residual));
+  const auto keep = mask_and(there, done);
+  const auto pass = mask_and(there, mask_not(is_finite(upstream)));
+  LPGD_FOR (g, j, n) work.dx[j] = select(pass, upstream, select(keep, work.dx[j], S(0)));
+  LPGD_FOR (g, i, M) work.dz[i] = select(pass, upstream, select(keep, work.dz[i], S(0)));
   g.sync();
-  store_point(g, work, lanes, used, work.dx, work.dy, work.dz, task.direction);
+  store_point(g, work, lanes, used, work.dx, work.dz, task.direction);
   if (g.lane() == 0)
     for (int l = 0; l < used; ++l)
-      task.report.status[lanes.entry[l].slot] = mask_lane(keep, l) ? kQpOk : kQpNumericalError;
+      task.report.status[lanes.entry[l].slot] = mask_lane(done, l) ? kQpOk : kQpNumericalError;
   g.sync();
 }
 

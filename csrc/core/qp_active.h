@@ -6,6 +6,8 @@
 
 LPGD_BEGIN_NAMESPACE
 
+constexpr int kImplicitRefinements = 6;
+
 namespace detail {
 
 // work.w and work.theta for the slots marked in `set` (0 or 1); returns the diagonal
@@ -13,36 +15,40 @@ namespace detail {
 template <class S, class Group>
 LPGD_HD S active_weights(const Group& g, QpWork<S>& work, const S* set) {
   using T = RealOf<S>;
-  const S scale = work.facts[kFactScaleP];
-  const S slot_reg = S(Precision<T>::active_slot_reg) / max_of(scale, S(1));
   LPGD_FOR (g, i, work.dims.slots()) {
     work.theta[i] = S(0);
-    work.w[i] = set[i] / slot_reg;
+    work.w[i] = set[i] / S(Precision<T>::equality_reg);
   }
   g.sync();
-  return S(Precision<T>::active_primal_reg) * scale;
+  return S(Precision<T>::active_primal_reg);
 }
 
-}  // namespace detail
-
-// Primal-dual active-set iterations (Hintermueller, Ito & Kunisch 2002) from x, y, z in the
-// workspace: guess the active rows, solve for them as equalities, move rows whose sign is wrong,
-// repeat. A guess that holds gives the exact solution for the price of one factorisation. Lanes
-// that end with every sign right and a merit below `accept` are returned; their x, y, z hold the
-// solution, and `out` gets their measure. The active set is left in work.s.
+// The guess of the active set, 1 or 0 in work.s: slots whose slack is less than their multiplier.
 template <class S, class Group>
-LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S accept, int max_iter,
-                             int refinements, MaskOf<S> lanes, QpOutcome<S>& out) {
-  using T = RealOf<S>;
-  const QpDims& dims = work.dims;
-  const int n = dims.n, p = dims.p, M = dims.slots();
+LPGD_HD void guess_active(const Group& g, QpWork<S>& work) {
   slots_of(g, work, work.x, work.Cx);
-  LPGD_FOR (g, i, M) {
+  LPGD_FOR (g, i, work.dims.slots()) {
     const S slack = work.d[i] - work.Cx[i];
     const auto active = mask_or(less(S(0), work.equal_slot[i]), less(slack, work.z[i]));
     work.s[i] = select(active, work.on[i], S(0));
   }
   g.sync();
+}
+
+}  // namespace detail
+
+// Primal-dual active-set iterations (Hintermueller, Ito & Kunisch 2002) from x, z in the workspace:
+// guess the active rows, solve for them as equalities, move rows whose sign is wrong, repeat. A
+// guess that holds gives the exact solution for the price of one factorisation. Lanes that end with
+// every sign right to `eps` and a merit below `accept` are returned; their x, z hold the solution,
+// and `out` gets their measure. The active set is left in work.s.
+template <class S, class Group>
+LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S accept, int max_iter,
+                             int refinements, MaskOf<S> lanes, QpOutcome<S>& out) {
+  using T = RealOf<S>;
+  const QpDims& dims = work.dims;
+  const int n = dims.n, M = dims.slots();
+  detail::guess_active(g, work);
   auto open = lanes;
   auto done = mask_and(lanes, mask_not(lanes));
   for (int iter = 0; iter < max_iter && any_lane(open); ++iter) {
@@ -54,9 +60,10 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S accept, i
     S previous = S(1) / S(Precision<T>::tiny);
     auto moving = open;
     for (int step = 0;; ++step) {
-      now = measure(g, work, rho, work.x, work.y, work.z, static_cast<const S*>(nullptr));
+      now = measure(g, work, rho, work.x, work.z, static_cast<const S*>(nullptr));
       // The error of the equality-constrained problem alone; signs are judged afterwards.
-      S error = max_nan(now.dual, max_abs(g, work.ry, p));
+      S error = S(0);
+      LPGD_FOR (g, j, n) error = max_nan(error, abs_of(work.rx[j]));
       LPGD_FOR (g, i, M) {
         work.rz[i] = work.s[i] * (work.d[i] - work.Cx[i]);
         error = max_nan(error, abs_of(work.rz[i]));
@@ -66,23 +73,22 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S accept, i
       moving = mask_and(moving, less(error, S(T(0.5)) * previous));
       previous = error;
       if (step == refinements || !any_lane(moving)) break;
-      kkt_solve(g, work, work.rx, work.ry, work.rz, work.dx, work.dy, work.dz);
+      kkt_solve(g, work, work.rx, work.rz, work.dx, work.dz);
       const S zero = S(0);
       LPGD_FOR (g, j, n) work.x[j] += select(moving, work.dx[j], zero);
-      LPGD_FOR (g, i, p) work.y[i] += select(moving, work.dy[i], zero);
       LPGD_FOR (g, i, M) work.z[i] += select(moving, work.dz[i], zero);
       g.sync();
     }
     // Signs: rows to drop have a negative multiplier, rows to add are violated.
-    const S z_tolerance = accept * now.z_scale;
+    const S z_tolerance = eps * now.z_scale;
     S wrong = S(0);
     LPGD_FOR (g, i, M) {
       const auto inner = less(work.equal_slot[i], work.on[i]);
       const S slack = work.d[i] - work.Cx[i];
       const auto in = less(S(0), work.s[i]);
       const auto drop = mask_and(mask_and(inner, in), less(work.z[i], -z_tolerance));
-      const auto add = mask_and(mask_and(inner, mask_not(in)),
-                                less(slack, -accept * (S(1) + abs_of(work.d[i]))));
+      const auto add =
+          mask_and(mask_and(inner, mask_not(in)), less(slack, -eps * (S(1) + abs_of(work.d[i]))));
       const auto flip = mask_and(mask_or(drop, add), open);
       wrong = max_of(wrong, select(flip, S(1), S(0)));
       work.ds[i] = select(flip, S(1) - work.s[i], work.s[i]);
@@ -90,10 +96,7 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S accept, i
     wrong = g.max(wrong);
     g.sync();
     const auto held = mask_and(mask_and(open, less(wrong, S(T(0.5)))), less(now.merit, accept));
-    out.measure.primal = select(held, now.primal, out.measure.primal);
-    out.measure.dual = select(held, now.dual, out.measure.dual);
-    out.measure.gap = select(held, now.gap, out.measure.gap);
-    out.measure.merit = select(held, now.merit, out.measure.merit);
+    take_measure(held, now, out.measure);
     out.iterations = select(open, out.iterations + S(1), out.iterations);
     done = mask_or(done, held);
     // No sign to mend and still not solved: more iterations would repeat themselves.
@@ -109,23 +112,35 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S accept, i
   return done;
 }
 
-// The derivative: rx, ry, rz hold -g_x, -g_y, -g_z; x, y, z the solution. Result in dx, dy, dz.
+// The derivative: rx, rz hold minus the loss gradients, scaled; x, z the solution. Result in dx,
+// dz.
+//
+// Where the system is singular (a face of minimisers, redundant active rows), the right-hand side
+// may have a part that it can't produce. The regularised solve answers that part v with v / reg,
+// each correction adds as much again, and the residual keeps it. One more solve with that residual
+// shows the step to take out: what is left is the least-squares solution of least norm.
 template <class S, class Group>
 LPGD_HD S implicit_direction(const Group& g, QpWork<S>& work) {
-  const QpDims& dims = work.dims;
-  slots_of(g, work, work.x, work.Cx);
-  LPGD_FOR (g, i, dims.slots()) {
-    const S slack = work.d[i] - work.Cx[i];
-    const auto active = mask_or(less(S(0), work.equal_slot[i]), less(slack, work.z[i]));
-    work.s[i] = select(active, work.on[i], S(0));
-  }
-  g.sync();
+  using T = RealOf<S>;
+  const int n = work.dims.n, M = work.dims.slots();
+  detail::guess_active(g, work);
   const S reg = detail::active_weights(g, work, work.s);
   kkt_factor(g, work, reg);
-  LPGD_FOR (g, i, dims.slots()) work.rz[i] = work.rz[i] * work.s[i];
+  LPGD_FOR (g, i, M) work.rz[i] = work.rz[i] * work.s[i];
   g.sync();
-  kkt_solve_refined(g, work, S(0), work.rx, work.ry, work.rz, work.dx, work.dy, work.dz, 6);
-  return kkt_residual(g, work, S(0), work.rx, work.ry, work.rz, work.dx, work.dy, work.dz);
+  const S size = max_nan(max_abs(g, work.rx, n), max_abs(g, work.rz, M));
+  const S kept =
+      kkt_solve_refined(g, work, S(0), work.rx, work.rz, work.dx, work.dz, kImplicitRefinements);
+  const S left = kkt_residual(g, work, S(0), work.rx, work.rz, work.dx, work.dz);
+  const auto unreachable = less(S(Precision<T>::unreachable) * size, left);
+  if (any_lane(unreachable)) {
+    kkt_solve(g, work, work.ex, work.ez, work.cx, work.cz);
+    const S times = S(1) + kept;
+    LPGD_FOR (g, j, n) work.dx[j] -= select(unreachable, times * work.cx[j], S(0));
+    LPGD_FOR (g, i, M) work.dz[i] -= select(unreachable, times * work.cz[i], S(0));
+    g.sync();
+  }
+  return left;
 }
 
 LPGD_END_NAMESPACE

@@ -10,10 +10,13 @@
 
 LPGD_BEGIN_NAMESPACE
 
-// 0: usable, 1: no gradient at all (nothing to solve), 2: not finite (handed on as it is)
+// 0: usable, 1: no gradient at all, or no solution to differentiate (nothing to solve), 2: not
+// finite (handed on as it is). `solved`: the statuses of the solve, or null.
 template <class T, class Group>
-LPGD_HD T upstream_kind(const Group& g, const QpPoint<const T>& gradient, std::int64_t item, int n,
-                        int p, int m, int n_lb, int n_ub) {
+LPGD_HD T upstream_kind(const Group& g, const QpPoint<const T>& gradient,
+                        const std::int32_t* solved, std::int64_t item, int n, int p, int m,
+                        int n_lb, int n_ub) {
+  if (solved && solved[item] > kQpMaxIterations) return T(1);
   const T* parts[5] = {gradient.x, gradient.y, gradient.z, gradient.z_lb, gradient.z_ub};
   const int counts[5] = {n, p, m, n_lb, n_ub};
   T size = 0;

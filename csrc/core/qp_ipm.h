@@ -17,6 +17,16 @@ struct QpOutcome {
 // Iterations without progress that end a lane. Rays of infeasible problems take their time.
 constexpr int kStallSteps = 15;
 
+// The lanes in `mask` take over a measure.
+template <class S>
+LPGD_INLINE void take_measure(MaskOf<S> mask, const QpMeasure<S>& from, QpMeasure<S>& to) {
+  to.primal = select(mask, from.primal, to.primal);
+  to.dual = select(mask, from.dual, to.dual);
+  to.gap = select(mask, from.gap, to.gap);
+  to.merit = select(mask, from.merit, to.merit);
+  to.z_scale = select(mask, from.z_scale, to.z_scale);
+}
+
 namespace detail {
 
 // Largest step in (0, 1] that keeps v + step * dv >= 0 in the slots in use that are not equalities.
@@ -47,36 +57,18 @@ LPGD_HD void interior_weights(const Group& g, QpWork<S>& work, bool unit) {
   g.sync();
 }
 
-// Lanes whose y after a regularised solve proves that A x = b has no solution: A'y = 0, b'y < 0.
-// Regularisation turns the residual r that no x removes into y = -r / reg, which is such a proof.
-template <class S, class Group>
-LPGD_HD MaskOf<S> equalities_contradict(const Group& g, QpWork<S>& work) {
-  using T = RealOf<S>;
-  const int n = work.dims.n, p = work.dims.p;
-  if (p == 0) return less(S(0), S(0));
-  multiply_cols(g, work.A, p, n, work.y, work.tn, T(0));
-  const S value = -dot(g, work.b, work.y, p);
-  const S combination = max_abs(g, work.tn, n);
-  const S size = max_abs(g, work.y, p);
-  const S tolerance = S(Precision<T>::certificate);
-  return mask_and(less(tolerance * size, value), less(combination, tolerance * value));
-}
-
 // Mehrotra's starting point: least squares for all constraints, then shifted into the interior.
-// Returns the lanes whose equalities contradict each other.
 template <class S, class Group>
-LPGD_HD MaskOf<S> starting_point(const Group& g, QpWork<S>& work, S rho, S reg) {
+LPGD_HD void starting_point(const Group& g, QpWork<S>& work, S rho, S reg) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
-  const int n = dims.n, p = dims.p, M = dims.slots();
+  const int n = dims.n, M = dims.slots();
   interior_weights(g, work, true);
-  kkt_factor(g, work, rho + reg, S(Precision<T>::start_dual_reg));
+  kkt_factor(g, work, rho + reg);
   LPGD_FOR (g, j, n) work.rx[j] = -work.q[j];
-  LPGD_FOR (g, i, p) work.ry[i] = work.b[i];
   LPGD_FOR (g, i, M) work.rz[i] = work.d[i];
   g.sync();
-  kkt_solve_refined(g, work, rho, work.rx, work.ry, work.rz, work.x, work.y, work.z, 2);
-  const auto inconsistent = equalities_contradict(g, work);
+  kkt_solve_refined(g, work, rho, work.rx, work.rz, work.x, work.z, 2);
   S low_s = S(0), low_z = S(0);
   LPGD_FOR (g, i, M) {
     const S inner = work.on[i] - work.equal_slot[i];
@@ -109,44 +101,40 @@ LPGD_HD MaskOf<S> starting_point(const Group& g, QpWork<S>& work, S rho, S reg) 
     work.z[i] = select(inner, work.z[i] + more_z, select(equality, work.z[i], S(0)));
   }
   g.sync();
-  return inconsistent;
 }
 
 }  // namespace detail
 
-// From the loaded data to a solution in best_x, best_y, best_z. `active`: lanes to work on.
+// From the loaded data to a solution in best_x, best_z. `active`: lanes to work on.
 template <class S, class Group>
 LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps,
                                     int max_iter, MaskOf<S> active) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
-  const int n = dims.n, p = dims.p, M = dims.slots();
-  const S reg = S(Precision<T>::primal_reg) * work.facts[kFactScaleP];
-  const auto inconsistent = mask_and(detail::starting_point(g, work, rho, reg), active);
+  const int n = dims.n, M = dims.slots();
+  const S reg = S(Precision<T>::primal_reg);
+  detail::starting_point(g, work, rho, reg);
   S count = S(0);
   LPGD_FOR (g, i, M) count += work.on[i] - work.equal_slot[i];
   count = max_of(g.sum(count), S(1));
 
   QpOutcome<S> out;
-  out.status = select(inconsistent, S(T(kQpPrimalInfeasible)), S(T(kQpMaxIterations)));
+  out.status = S(T(kQpMaxIterations));
   out.iterations = S(0);
-  out.measure.merit = S(1) / S(Precision<T>::tiny);
-  const S ray = S(Precision<T>::certificate);
   S since_best = S(0);
-  auto open = mask_and(active, mask_not(inconsistent));
+  auto open = active;
   for (int iter = 0;; ++iter) {
-    const QpMeasure<S> now = measure(g, work, rho, work.x, work.y, work.z, work.s);
+    const QpMeasure<S> now = measure(g, work, rho, work.x, work.z, work.s);
+    if (iter == 0) out.measure = now;
     const auto better = mask_and(open, less(now.merit, out.measure.merit));
-    LPGD_FOR (g, j, n) work.best_x[j] = select(better, work.x[j], work.best_x[j]);
-    LPGD_FOR (g, i, p) work.best_y[i] = select(better, work.y[i], work.best_y[i]);
-    LPGD_FOR (g, i, M) work.best_z[i] = select(better, work.z[i], work.best_z[i]);
+    LPGD_FOR (g, j, n)
+      work.best_x[j] = iter == 0 ? work.x[j] : select(better, work.x[j], work.best_x[j]);
+    LPGD_FOR (g, i, M)
+      work.best_z[i] = iter == 0 ? work.z[i] : select(better, work.z[i], work.best_z[i]);
     g.sync();
-    since_best = select(less(now.merit, S(T(0.9)) * out.measure.merit), S(0), since_best + S(1));
-    out.measure.primal = select(better, now.primal, out.measure.primal);
-    out.measure.dual = select(better, now.dual, out.measure.dual);
-    out.measure.gap = select(better, now.gap, out.measure.gap);
-    out.measure.z_scale = select(better, now.z_scale, out.measure.z_scale);
-    out.measure.merit = select(better, now.merit, out.measure.merit);
+    const auto progress = less(now.merit, S(T(0.9)) * out.measure.merit);
+    since_best = select(progress, S(0), since_best + S(1));
+    take_measure(better, now, out.measure);
     const auto solved = mask_and(open, less(out.measure.merit, S(eps)));
     out.status = select(solved, S(T(kQpOk)), out.status);
     open = mask_and(open, mask_not(solved));
@@ -154,12 +142,13 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
     const auto stalled =
         mask_or(less(S(T(kStallSteps)), since_best), mask_not(is_finite(now.merit)));
     if (iter > 0 && any_lane(open)) {
-      const auto primal = mask_and(open, proves_primal_infeasible(g, work, work.y, work.z, ray));
-      const auto dual = mask_and(open, proves_dual_infeasible(g, work, work.x, ray));
+      const auto primal = mask_and(open, proves_primal_infeasible(g, work));
+      const auto dual = mask_and(open, proves_dual_infeasible(g, work));
       out.status = select(dual, S(T(kQpDualInfeasible)), out.status);
       out.status = select(primal, S(T(kQpPrimalInfeasible)), out.status);
       open = mask_and(open, mask_not(mask_or(primal, dual)));
     }
+    remember_iterate(g, work);
     open = mask_and(open, mask_not(stalled));
     if (iter >= max_iter || !any_lane(open)) break;
     out.iterations = select(open, S(T(iter + 1)), out.iterations);
@@ -170,7 +159,7 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
     // Predictor: straight at the solution. rz of measure() is d - Cx - s.
     LPGD_FOR (g, i, M) work.ez[i] = work.rz[i] + work.s[i];
     g.sync();
-    kkt_solve(g, work, work.rx, work.ry, work.ez, work.dx, work.dy, work.dz);
+    kkt_solve(g, work, work.rx, work.ez, work.dx, work.dz);
     slots_of(g, work, work.dx, work.Cx);
     LPGD_FOR (g, i, M) {
       const S inner = work.on[i] - work.equal_slot[i];
@@ -193,11 +182,12 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
       work.tm[i] = work.rz[i] + select(inner, work.s[i] + centre, S(0));
     }
     g.sync();
-    LPGD_FOR (g, i, M)
-      work.ds[i] = work.rz[i];  // kept: the solve below writes over rz's neighbours
-    LPGD_FOR (g, i, M) work.rz[i] = work.tm[i];
+    LPGD_FOR (g, i, M) {
+      work.ds[i] = work.rz[i];  // d - C x - s, which the step of s needs after the solve
+      work.rz[i] = work.tm[i];
+    }
     g.sync();
-    kkt_solve_refined(g, work, rho, work.rx, work.ry, work.rz, work.dx, work.dy, work.dz, 1);
+    kkt_solve_refined(g, work, rho, work.rx, work.rz, work.dx, work.dz, 1);
     slots_of(g, work, work.dx, work.Cx);
     LPGD_FOR (g, i, M) work.ds[i] = (work.on[i] - work.equal_slot[i]) * (work.ds[i] - work.Cx[i]);
     g.sync();
@@ -205,12 +195,15 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
     S step_s = min_of(most * detail::step_to_boundary(g, work, work.s, work.ds), S(1));
     S step_z = min_of(most * detail::step_to_boundary(g, work, work.z, work.dz), S(1));
     // With P the dual residual depends on x: one step for both keeps it shrinking.
-    if (dims.quadratic || any_lane(less(S(0), rho))) step_s = step_z = min_of(step_s, step_z);
+    const auto coupled = less(S(0), rho + S(dims.quadratic ? T(1) : T(0)));
+    const S shorter = min_of(step_s, step_z);
+    step_s = select(coupled, shorter, step_s);
+    step_z = select(coupled, shorter, step_z);
     step_s = select(open, step_s, S(0));
     step_z = select(open, step_z, S(0));
     const S zero = S(0);
     LPGD_FOR (g, j, n) work.x[j] += select(open, step_s * work.dx[j], zero);
-    LPGD_FOR (g, i, p) work.y[i] += select(open, step_z * work.dy[i], zero);
+
     LPGD_FOR (g, i, M) {
       work.s[i] += select(open, step_s * work.ds[i], zero);
       work.z[i] += select(open, step_z * work.dz[i], zero);

@@ -1,16 +1,17 @@
 // The KKT system of all methods here, solved by elimination:
 //
-//   P dx + A'dy + C'dz  = rx
-//   A dx                = ry
+//   P dx + C'dz         = rx
 //   C dx - theta dz     = rz     for the slots in use (w > 0);  dz = 0 for the others
 //
-// theta = s/z in the interior point, 0 for active constraints. Eliminating dz with w = 1/(theta +
-// reg) gives H = P + C'diag(w)C + reg I = LL', V = A L^-T and the Schur complement VV'. The
-// regularisation makes redundant rows, free variables and P = 0 factor; refinement against the
-// system above takes its effect out again.
+// theta = s/z for inequalities in the interior point, 0 for equalities and for active constraints.
+// Eliminating dz with w = 1/(theta + reg) leaves H = P + C'diag(w)C + reg I = LL', one Cholesky. So
+// equalities are rows with a large weight, not a Schur complement: where P has no curvature, they
+// pin their directions in H itself, which a Schur complement would lose to cancellation (LPs,
+// low-rank P). Redundant rows and free variables factor too. Refinement against the system above
+// takes the effect of the regularisation out again.
 #pragma once
 
-#include "qp_work.h"
+#include "qp_load.h"
 
 LPGD_BEGIN_NAMESPACE
 
@@ -19,9 +20,9 @@ template <class S, class Group>
 LPGD_HD void slots_transposed(const Group& g, const QpWork<S>& work, const S* v, S* out,
                               RealOf<S> alpha) {
   const QpDims& dims = work.dims;
-  multiply_rows(g, work.Gt, dims.n, dims.m, v, out, alpha);
-  const S* lb = v + dims.m;
-  const S* ub = lb + dims.n_lb;
+  multiply_rows(g, work.Rt, dims.n, dims.rows(), v, out, alpha);
+  const S* lb = v + dims.lower();
+  const S* ub = v + dims.upper();
   if (dims.n_lb > 0)
     LPGD_FOR (g, j, dims.n) out[j] -= lb[j];
   if (dims.n_ub > 0)
@@ -33,9 +34,9 @@ LPGD_HD void slots_transposed(const Group& g, const QpWork<S>& work, const S* v,
 template <class S, class Group>
 LPGD_HD void slots_of(const Group& g, const QpWork<S>& work, const S* x, S* out) {
   const QpDims& dims = work.dims;
-  multiply_cols(g, work.Gt, dims.n, dims.m, x, out, RealOf<S>(0));
-  S* lb = out + dims.m;
-  S* ub = lb + dims.n_lb;
+  multiply_cols(g, work.Rt, dims.n, dims.rows(), x, out, RealOf<S>(0));
+  S* lb = out + dims.lower();
+  S* ub = out + dims.upper();
   if (dims.n_lb > 0)
     LPGD_FOR (g, j, dims.n) lb[j] = -x[j];
   if (dims.n_ub > 0)
@@ -43,12 +44,14 @@ LPGD_HD void slots_of(const Group& g, const QpWork<S>& work, const S* x, S* out)
   g.sync();
 }
 
-// out = P x + rho x
+// out = P x + rho x, P scaled
 template <class S, class Group>
 LPGD_HD void hessian_times(const Group& g, const QpWork<S>& work, S rho, const S* x, S* out) {
-  LPGD_FOR (g, j, work.dims.n) out[j] = rho * x[j];
+  const int n = work.dims.n;
+  if (work.dims.quadratic) multiply_rows(g, work.P, n, n, x, out, RealOf<S>(0));
+  const S scale = *work.cost_scale;
+  LPGD_FOR (g, j, n) out[j] = rho * x[j] + (work.dims.quadratic ? scale * out[j] : S(0));
   g.sync();
-  if (work.dims.quadratic) multiply_rows(g, work.P, work.dims.n, work.dims.n, x, out, RealOf<S>(1));
 }
 
 template <class S, class Group>
@@ -65,115 +68,91 @@ LPGD_HD S dot(const Group& g, const S* a, const S* b, int count) {
   return g.sum(out);
 }
 
-// Factor for the weights in work.w; `diagonal` is rho of the proximal term plus the regularisation;
-// dependent rows of A lose their pivot, or with `dual_reg` keep one.
+// Factor for the weights in work.w; `diagonal` is rho of the proximal term plus the regularisation.
 template <class S, class Group>
-LPGD_HD void kkt_factor(const Group& g, QpWork<S>& work, S diagonal, S dual_reg = S(0)) {
+LPGD_HD void kkt_factor(const Group& g, QpWork<S>& work, S diagonal) {
   const QpDims& dims = work.dims;
-  const int n = dims.n, m = dims.m, p = dims.p;
+  const int n = dims.n, rows = dims.rows();
   LPGD_FOR (g, j, n) {
     S value = diagonal;
-    if (dims.n_lb > 0) value += work.w[m + j];
-    if (dims.n_ub > 0) value += work.w[m + dims.n_lb + j];
+    if (dims.n_lb > 0) value += work.w[dims.lower() + j];
+    if (dims.n_ub > 0) value += work.w[dims.upper() + j];
     work.H_diag[j] = value;
   }
   g.sync();
-  const NormalMatrix<S> normal{n,           dims.quadratic ? work.P : nullptr,
-                               work.H_diag, m > 0 ? work.Gt : nullptr,
-                               work.w,      m,
-                               work.panel};
-  cholesky(g, normal, Factor<S>{n, work.L, work.L_inv}, work.A, work.V, p);
-  if (p > 0) {
-    LPGD_FOR (g, i, p) work.y_diag[i] = dual_reg;
-    g.sync();
-    const NormalMatrix<S> schur{p, nullptr, work.y_diag, work.V, nullptr, n, nullptr};
-    cholesky(g, schur, Factor<S>{p, work.Sy, work.Sy_inv});
-  }
+  const S* base = dims.quadratic ? work.P : nullptr;
+  const S* factors = rows > 0 ? work.Rt : nullptr;
+  const NormalMatrix<S> normal{n,       *work.cost_scale, base, work.H_diag,
+                               factors, work.w,           rows, work.panel};
+  cholesky(g, normal, Factor<S>{n, work.L, work.L_inv});
 }
 
 // One solve with the factor; right-hand sides are kept.
 template <class S, class Group>
-LPGD_HD void kkt_solve(const Group& g, const QpWork<S>& work, const S* rx, const S* ry, const S* rz,
-                       S* dx, S* dy, S* dz) {
+LPGD_HD void kkt_solve(const Group& g, const QpWork<S>& work, const S* rx, const S* rz, S* dx,
+                       S* dz) {
   const QpDims& dims = work.dims;
-  const int n = dims.n, p = dims.p, M = dims.slots();
+  const int n = dims.n, M = dims.slots();
   LPGD_FOR (g, i, M) work.tm[i] = work.w[i] * rz[i];
   LPGD_FOR (g, j, n) dx[j] = rx[j];
   g.sync();
   slots_transposed(g, work, work.tm, dx, RealOf<S>(1));
-  solve_lower(g, Factor<S>{n, work.L, work.L_inv}, dx);
-  if (p > 0) {
-    LPGD_FOR (g, i, p) dy[i] = ry[i];
-    g.sync();
-    multiply_rows(g, work.V, p, n, dx, dy, RealOf<S>(-1));
-    solve_lower(g, Factor<S>{p, work.Sy, work.Sy_inv}, dy);
-    solve_upper(g, Factor<S>{p, work.Sy, work.Sy_inv}, dy);
-    LPGD_FOR (g, i, p) work.tm[i] = -dy[i];
-    g.sync();
-    multiply_cols(g, work.V, p, n, work.tm, dx, RealOf<S>(1));
-  }
-  solve_upper(g, Factor<S>{n, work.L, work.L_inv}, dx);
+  const Factor<S> factor{n, work.L, work.L_inv};
+  solve_lower(g, factor, dx);
+  solve_upper(g, factor, dx);
   slots_of(g, work, dx, work.tm);
   LPGD_FOR (g, i, M) dz[i] = work.w[i] * (work.tm[i] - rz[i]);
   g.sync();
 }
 
-// Residual of the unregularised system, into ex, ey, ez; returns its maximum norm.
+// Residual of the unregularised system, into ex and ez; returns its maximum norm.
 template <class S, class Group>
-LPGD_HD S kkt_residual(const Group& g, const QpWork<S>& work, S rho, const S* rx, const S* ry,
-                       const S* rz, const S* dx, const S* dy, const S* dz) {
+LPGD_HD S kkt_residual(const Group& g, const QpWork<S>& work, S rho, const S* rx, const S* rz,
+                       const S* dx, const S* dz) {
   const QpDims& dims = work.dims;
-  const int n = dims.n, p = dims.p, M = dims.slots();
+  const int n = dims.n, M = dims.slots();
   hessian_times(g, work, rho, dx, work.ex);
-  if (p > 0) {
-    multiply_cols(g, work.A, p, n, dy, work.ex, RealOf<S>(1));
-    LPGD_FOR (g, i, p) work.ey[i] = ry[i];
-    g.sync();
-    LPGD_FOR (g, j, n) work.tn[j] = -dx[j];
-    g.sync();
-    multiply_rows(g, work.A, p, n, work.tn, work.ey, RealOf<S>(1));
-  }
   slots_transposed(g, work, dz, work.ex, RealOf<S>(1));
   slots_of(g, work, dx, work.ez);
   LPGD_FOR (g, j, n) work.ex[j] = rx[j] - work.ex[j];
   LPGD_FOR (g, i, M)
     work.ez[i] = select(less(S(0), work.w[i]), rz[i] - work.ez[i] + work.theta[i] * dz[i], S(0));
   g.sync();
-  return max_nan(max_nan(max_abs(g, work.ex, n), max_abs(g, work.ey, p)), max_abs(g, work.ez, M));
+  return max_nan(max_abs(g, work.ex, n), max_abs(g, work.ez, M));
 }
 
-// Solve with up to `steps` of refinement. A lane takes a correction while it more than halves its
-// residual, and gives back the last one if it did not.
+// Solve with up to `steps` of refinement. A lane takes corrections while each halves its residual,
+// and gives back one that did not lessen it. Returns how many it kept; ex, ez are those of its last
+// try.
 template <class S, class Group>
-LPGD_HD void kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, const S* rx,
-                               const S* ry, const S* rz, S* dx, S* dy, S* dz, int steps) {
+LPGD_HD S kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, const S* rx, const S* rz,
+                            S* dx, S* dz, int steps) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
-  const int n = dims.n, p = dims.p, M = dims.slots();
-  kkt_solve(g, work, rx, ry, rz, dx, dy, dz);
-  if (steps == 0) return;
-  const S size = max_nan(max_nan(max_abs(g, rx, n), max_abs(g, ry, p)), max_abs(g, rz, M));
+  const int n = dims.n, M = dims.slots();
+  kkt_solve(g, work, rx, rz, dx, dz);
+  const S size = max_nan(max_abs(g, rx, n), max_abs(g, rz, M));
   const S target = S(Precision<T>::refine_target) * size;
-  S norm = kkt_residual(g, work, rho, rx, ry, rz, dx, dy, dz);
+  S norm = kkt_residual(g, work, rho, rx, rz, dx, dz);
   auto open = less(target, norm);
+  S kept = S(0);
   for (int step = 0; step < steps && any_lane(open); ++step) {
-    kkt_solve(g, work, work.ex, work.ey, work.ez, work.cx, work.cy, work.cz);
-    const S take = select(open, S(1), S(0));
+    kkt_solve(g, work, work.ex, work.ez, work.cx, work.cz);
     LPGD_FOR (g, j, n) dx[j] += select(open, work.cx[j], S(0));
-    LPGD_FOR (g, i, p) dy[i] += select(open, work.cy[i], S(0));
     LPGD_FOR (g, i, M) dz[i] += select(open, work.cz[i], S(0));
     g.sync();
-    const S next = kkt_residual(g, work, rho, rx, ry, rz, dx, dy, dz);
+    const S next = kkt_residual(g, work, rho, rx, rz, dx, dz);
     const auto worse = mask_and(open, mask_not(less(next, norm)));
     if (any_lane(worse)) {
       LPGD_FOR (g, j, n) dx[j] -= select(worse, work.cx[j], S(0));
-      LPGD_FOR (g, i, p) dy[i] -= select(worse, work.cy[i], S(0));
       LPGD_FOR (g, i, M) dz[i] -= select(worse, work.cz[i], S(0));
       g.sync();
     }
+    kept += indicator<S>(mask_and(open, mask_not(worse)));
     open = mask_and(mask_and(open, less(next, S(T(0.5)) * norm)), less(target, next));
-    norm = select(less(S(0), take), next, norm);
+    norm = next;
   }
+  return kept;
 }
 
 LPGD_END_NAMESPACE

@@ -8,100 +8,128 @@ LPGD_BEGIN_NAMESPACE
 
 template <class S>
 struct QpMeasure {
-  S primal, dual, gap;  // absolute, maximum norm; gap = |primal objective - dual objective|
+  S primal, dual, gap;  // maximum norm, in the units given; gap = |primal - dual objective|
   S merit;              // the worst of the three, each relative to the size of its terms
   S z_scale;            // 1 + max |z|
 };
 
-// Fills rx = -(P x + rho x + q + A'y + C'z), ry = b - A x, rz = d - C x - s (s null: the amount by
-// which d - C x is negative, or for equality slots all of it), Px = P x + rho x and Cx = C x.
+// Fills rx = -(P x + rho x + q + C'z), rz = d - C x - s (s null: the violation alone, min(d - C x,
+// 0), and for equality slots all of d - C x), Px = P x + rho x and Cx = C x.
 template <class S, class Group>
-LPGD_HD QpMeasure<S> measure(const Group& g, QpWork<S>& work, S rho, const S* x, const S* y,
-                             const S* z, const S* s) {
+LPGD_HD QpMeasure<S> measure(const Group& g, QpWork<S>& work, S rho, const S* x, const S* z,
+                             const S* s) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
-  const int n = dims.n, p = dims.p, M = dims.slots();
+  const int n = dims.n, M = dims.slots();
   hessian_times(g, work, rho, x, work.Px);
-  const S size_Px = max_abs(g, work.Px, n);
-  const S size_q = max_abs(g, work.q, n);
   LPGD_FOR (g, j, n) work.rx[j] = work.Px[j] + work.q[j];
   g.sync();
-  S size_b = S(0), size_dual = S(0);
-  if (p > 0) {
-    multiply_cols(g, work.A, p, n, y, work.rx, T(1));
-    LPGD_FOR (g, j, n) work.tn[j] = -x[j];
-    LPGD_FOR (g, i, p) work.ry[i] = work.b[i];
-    g.sync();
-    multiply_rows(g, work.A, p, n, work.tn, work.ry, T(1));
-    size_b = max_abs(g, work.b, p);
-  }
   slots_transposed(g, work, z, work.rx, T(1));
   slots_of(g, work, x, work.Cx);
-  S size_d = S(0), size_z = S(0), size_Cx = S(0);
+  S size_dual = S(0), dual = S(0), primal = S(0), relative = S(0), size_z = S(0);
   LPGD_FOR (g, j, n) {
-    size_dual = max_of(size_dual, abs_of(work.rx[j] - work.Px[j] - work.q[j]));
-    work.rx[j] = -work.rx[j];
+    const S residual = work.rx[j];
+    const S constraints = residual - work.Px[j] - work.q[j];
+    size_dual = max_of(size_dual, max_of(abs_of(work.q[j]), abs_of(work.Px[j])));
+    size_dual = max_of(size_dual, abs_of(constraints));
+    dual = max_nan(dual, abs_of(residual));
+    work.rx[j] = -residual;
   }
   LPGD_FOR (g, i, M) {
     const S on = work.on[i];
     const S slack = on * (work.d[i] - work.Cx[i]);
     const S violated = select(less(S(0), work.equal_slot[i]), slack, min_of(slack, S(0)));
-    work.rz[i] = s ? slack - s[i] * on : violated;
-    size_d = max_of(size_d, abs_of(work.d[i]));
-    size_Cx = max_of(size_Cx, on * abs_of(work.Cx[i]));
+    const S residual = s ? slack - s[i] * on : violated;
+    const S size = S(1) + max_of(abs_of(work.d[i]), on * abs_of(work.Cx[i]));
+    work.rz[i] = residual;
+    primal = max_nan(primal, abs_of(residual) / slot_scale(work, i));
+    relative = max_nan(relative, abs_of(residual) / size);
     size_z = max_of(size_z, abs_of(z[i]));
   }
   g.sync();
-  QpMeasure<S> out;
-  out.primal = max_nan(max_abs(g, work.ry, p), max_abs(g, work.rz, M));
-  out.dual = max_abs(g, work.rx, n);
+  dual = g.max(dual);
   const S xPx = dot(g, x, work.Px, n);
   const S primal_objective = S(T(0.5)) * xPx + dot(g, work.q, x, n);
-  const S dual_objective = -S(T(0.5)) * xPx - dot(g, work.b, y, p) - dot(g, work.d, z, M);
-  out.gap = abs_of(primal_objective - dual_objective);
-  size_dual = g.max(size_dual);
-  size_d = g.max(max_of(size_d, size_Cx));
-  const S primal_size = S(1) + max_of(size_b, size_d);
-  const S dual_size = S(1) + max_of(max_of(size_Px, size_q), size_dual);
+  const S dual_objective = -S(T(0.5)) * xPx - dot(g, work.d, z, M);
+  const S gap = abs_of(primal_objective - dual_objective);
   const S gap_size = S(1) + min_of(abs_of(primal_objective), abs_of(dual_objective));
-  out.merit = max_nan(max_nan(out.primal / primal_size, out.dual / dual_size), out.gap / gap_size);
+  QpMeasure<S> out;
+  out.primal = g.max(primal);
+  out.dual = dual / *work.cost_scale;
+  out.gap = gap / *work.cost_scale;
+  out.merit = max_nan(max_nan(g.max(relative), dual / (S(1) + g.max(size_dual))), gap / gap_size);
   out.z_scale = S(1) + g.max(size_z);
   return out;
 }
 
-// Lanes whose multipliers (y, z), almost a ray, prove that no x meets the constraints:
-// A'y + C'z = 0, z >= 0, b'y + d'z < 0. The fields of the last measure() are used.
-template <class S, class Group>
-LPGD_HD MaskOf<S> proves_primal_infeasible(const Group& g, const QpWork<S>& work, const S* y,
-                                           const S* z, S tolerance) {
-  const QpDims& dims = work.dims;
-  const S value = dot(g, work.b, y, dims.p) + dot(g, work.d, z, dims.slots());
-  S combination = S(0);
-  LPGD_FOR (g, j, dims.n)
-    combination = max_nan(combination, abs_of(work.rx[j] + work.Px[j] + work.q[j]));
-  combination = g.max(combination);
-  // Against the size of the ray itself: a small value of a small multiplier proves nothing.
-  const S size = max_of(max_abs(g, y, dims.p), max_abs(g, z, dims.slots()));
-  return mask_and(less(value, -tolerance * size), less(combination, -tolerance * value));
+// Certificates are looked for in the difference of two iterates: on an infeasible problem it tends
+// to a ray while the iterates only grow. A ray proves that nothing of size below 1/certificate
+// (times the size of the data) is feasible; a difference that is small against the iterate proves
+// nothing.
+template <class S>
+LPGD_INLINE MaskOf<S> is_ray(S value, S off, S step, S size, S data) {
+  using T = RealOf<S>;
+  const S tolerance = S(Precision<T>::certificate);
+  const auto grows = less(S(T(1e-3)) * (S(1) + size), step);
+  return mask_and(grows,
+                  mask_and(less(value, S(0)), less(off * (S(1) + data), -tolerance * value)));
 }
 
-// Lanes whose x, almost a ray, proves that the objective has no lower bound: P x = 0, A x = 0,
-// C x <= 0, q'x < 0.
+// Lanes whose multipliers grow along C'z = 0, z >= 0 (free for equalities), d'z < 0: no x meets the
+// constraints. The fields of the last measure() are used.
 template <class S, class Group>
-LPGD_HD MaskOf<S> proves_dual_infeasible(const Group& g, const QpWork<S>& work, const S* x,
-                                         S tolerance) {
-  const QpDims& dims = work.dims;
-  const S value = dot(g, work.q, x, dims.n);
-  S worst = max_abs(g, work.Px, dims.n);
-  LPGD_FOR (g, i, dims.p) worst = max_nan(worst, abs_of(work.b[i] - work.ry[i]));
-  LPGD_FOR (g, i, dims.slots()) {
-    const S along = work.on[i] * work.Cx[i];
-    worst =
-        max_nan(worst, select(less(S(0), work.equal_slot[i]), abs_of(along), max_of(along, S(0))));
+LPGD_HD MaskOf<S> proves_primal_infeasible(const Group& g, const QpWork<S>& work) {
+  S value = S(0), step = S(0), size = S(0), data = S(0), off = S(0);
+  LPGD_FOR (g, i, work.dims.slots()) {
+    const S change = work.z[i] - work.last_z[i];
+    const S below = select(less(S(0), work.equal_slot[i]), S(0), max_of(-change, S(0)));
+    value += work.d[i] * change;
+    step = max_of(step, abs_of(change));
+    size = max_of(size, abs_of(work.z[i]));
+    data = max_of(data, abs_of(work.d[i]));
+    off = max_nan(off, below);
   }
-  worst = g.max(worst);
-  const S size = max_abs(g, x, dims.n);
-  return mask_and(less(value, -tolerance * size), less(worst, -tolerance * value));
+  LPGD_FOR (g, j, work.dims.n) {
+    const S Cz = -(work.rx[j] + work.Px[j] + work.q[j]);
+    off = max_nan(off, abs_of(Cz - work.last_Cz[j]));
+  }
+  return is_ray(g.sum(value), g.max(off), g.max(step), g.max(size), g.max(data));
+}
+
+// Lanes whose x grows along P x = 0, C x <= 0 (= 0 for equalities), q'x < 0: the objective has no
+// lower bound.
+template <class S, class Group>
+LPGD_HD MaskOf<S> proves_dual_infeasible(const Group& g, const QpWork<S>& work) {
+  S value = S(0), step = S(0), size = S(0), data = S(0), off = S(0);
+  LPGD_FOR (g, j, work.dims.n) {
+    const S change = work.x[j] - work.last_x[j];
+    value += work.q[j] * change;
+    step = max_of(step, abs_of(change));
+    size = max_of(size, abs_of(work.x[j]));
+    data = max_of(data, abs_of(work.q[j]));
+    off = max_nan(off, abs_of(work.Px[j] - work.last_Px[j]));
+  }
+  LPGD_FOR (g, i, work.dims.slots()) {
+    const S change = work.on[i] * (work.Cx[i] - work.last_Cx[i]);
+    const S outside = max_of(change, S(0));
+    off = max_nan(off, select(less(S(0), work.equal_slot[i]), abs_of(change), outside));
+  }
+  return is_ray(g.sum(value), g.max(off), g.max(step), g.max(size), g.max(data));
+}
+
+// Keep this iterate for the next look.
+template <class S, class Group>
+LPGD_HD void remember_iterate(const Group& g, QpWork<S>& work) {
+  LPGD_FOR (g, j, work.dims.n) {
+    work.last_x[j] = work.x[j];
+    work.last_Px[j] = work.Px[j];
+    work.last_Cz[j] = -(work.rx[j] + work.Px[j] + work.q[j]);
+  }
+  LPGD_FOR (g, i, work.dims.slots()) {
+    work.last_z[i] = work.z[i];
+    work.last_Cx[i] = work.Cx[i];
+  }
+  g.sync();
 }
 
 LPGD_END_NAMESPACE

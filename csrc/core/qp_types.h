@@ -76,9 +76,12 @@ struct QpTask {
 // Derivative of the solution in a direction: the KKT system of the active set at `point`, solved
 // for
 //   P dx + A'dy + C_a'dz = -g_x,  A dx = -g_y,  C_a dx = -g_z   (zero for inactive rows).
+// `solved`: the statuses of the solve, whose failed items have no derivative; null: all were
+// solved.
 template <class T>
 struct QpImplicitTask {
   QpProblem<T> problem;
+  const std::int32_t* solved;
   QpPoint<const T> point;
   QpPoint<const T> gradient;
   QpPoint<T> direction;

@@ -40,6 +40,29 @@ LPGD_SCALAR_FUNCTIONS(float, __builtin_sqrtf)
 #endif
 #undef LPGD_SCALAR_FUNCTIONS
 
+// The power of two 2^-e for |v| in [2^e, 2^(e+1)), so that scaling by it is exact; 1 for zero. Huge
+// and tiny v are held to what can be multiplied safely.
+LPGD_INLINE double inverse_power_of_two(double v) {
+  if (!(v > 0)) return 1;
+  const double held = min_of(max_of(v, 1e-150), 1e150);
+  std::uint64_t bits;
+  __builtin_memcpy(&bits, &held, sizeof(bits));
+  bits = (std::uint64_t{2046} << 52) - (bits & (std::uint64_t{0x7ff} << 52));
+  double out;
+  __builtin_memcpy(&out, &bits, sizeof(out));
+  return out;
+}
+LPGD_INLINE float inverse_power_of_two(float v) {
+  if (!(v > 0)) return 1;
+  const float held = min_of(max_of(v, 1e-18F), 1e18F);
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &held, sizeof(bits));
+  bits = (254U << 23) - (bits & (0xffU << 23));
+  float out;
+  __builtin_memcpy(&out, &bits, sizeof(out));
+  return out;
+}
+
 LPGD_INLINE bool mask_and(bool a, bool b) { return a && b; }
 LPGD_INLINE bool mask_or(bool a, bool b) { return a || b; }
 LPGD_INLINE bool mask_not(bool a) { return !a; }
@@ -66,13 +89,12 @@ struct Precision<double> {
       1e-13;  // interior point: floor on s / z, so z / s stays finite
   static constexpr double equality_reg = 1e-9;       // slots that must hold with equality
   static constexpr double active_primal_reg = 1e-9;  // active-set systems
-  static constexpr double active_slot_reg = 1e-9;
   static constexpr double convexity_shift =
       1e-9;  // P + shift * max(diag P) must factor, else indefinite
   static constexpr double refine_target = 1e-13;  // stop refining below this relative residual
-  static constexpr double start_dual_reg =
-      1e-10;                                   // first system only: shows contradicting equalities
-  static constexpr double certificate = 1e-7;  // relative size at which a ray counts as a proof
+  static constexpr double certificate = 1e-8;  // a ray proves that nothing of size below 1 / this
+  static constexpr double infinite_bound = 1e20;  // right-hand sides from here on are no bounds
+  static constexpr double unreachable = 1e-6;     // residual share that no refinement removes
   static constexpr double tiny = 1e-280;
 };
 template <>
@@ -82,11 +104,11 @@ struct Precision<float> {
   static constexpr float slot_reg = 1e-6F;
   static constexpr float equality_reg = 1e-4F;
   static constexpr float active_primal_reg = 1e-4F;
-  static constexpr float active_slot_reg = 1e-4F;
   static constexpr float convexity_shift = 1e-4F;
   static constexpr float refine_target = 1e-6F;
-  static constexpr float start_dual_reg = 1e-5F;
-  static constexpr float certificate = 1e-3F;
+  static constexpr float certificate = 1e-5F;
+  static constexpr float infinite_bound = 1e9F;
+  static constexpr float unreachable = 1e-2F;
   static constexpr float tiny = 1e-30F;
 };
 

@@ -10,16 +10,21 @@ LPGD_BEGIN_NAMESPACE
 
 namespace {
 
+// The problems that a register holds. The x86-64 baseline works on one problem at a time: it has no
+// blend instruction, and GCC 12 crashes on selects of 64-bit lanes without one.
 #if defined(__AVX512F__)
-constexpr int kRegisterBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kRegisterBytes = 32;
-#else
-constexpr int kRegisterBytes = 16;
-#endif
-
 template <class T>
-using Lanes = Pack<T, kRegisterBytes / static_cast<int>(sizeof(T))>;
+using Lanes = Pack<T, 64 / static_cast<int>(sizeof(T))>;
+#elif defined(__AVX2__)
+template <class T>
+using Lanes = Pack<T, 32 / static_cast<int>(sizeof(T))>;
+#elif defined(__ARM_NEON)
+template <class T>
+using Lanes = Pack<T, 16 / static_cast<int>(sizeof(T))>;
+#else
+template <class T>
+using Lanes = T;
+#endif
 
 template <class T>
 constexpr int lane_count() {
@@ -62,12 +67,12 @@ void implicit(const QpImplicitTask<T>& task, std::int64_t begin, std::int64_t en
 }
 
 template <class T>
-void upstream(const QpProblem<T>& problem, const QpPoint<const T>& gradient, T* kind,
-              std::int64_t begin, std::int64_t end) {
+void upstream(const QpProblem<T>& problem, const QpPoint<const T>& gradient,
+              const std::int32_t* solved, T* kind, std::int64_t begin, std::int64_t end) {
   const QpDims dims = dims_of(problem);
   for (std::int64_t i = begin; i < end; ++i)
-    kind[i] =
-        upstream_kind(SerialGroup{}, gradient, i, dims.n, dims.p, dims.m, dims.n_lb, dims.n_ub);
+    kind[i] = upstream_kind(SerialGroup{}, gradient, solved, i, dims.n, dims.p, dims.m, dims.n_lb,
+                            dims.n_ub);
 }
 
 template <class T>

@@ -22,8 +22,8 @@ struct QpKernelsOf {
                    void* workspace, bool fresh);
 
   // kind [batch] of the upstream gradient, and the difference quotients, for items [begin, end)
-  void (*upstream)(const QpProblem<T>& problem, const QpPoint<const T>& gradient, T* kind,
-                   std::int64_t begin, std::int64_t end);
+  void (*upstream)(const QpProblem<T>& problem, const QpPoint<const T>& gradient,
+                   const std::int32_t* solved, T* kind, std::int64_t begin, std::int64_t end);
   void (*combine)(const QpCombine<T>& task, std::int64_t begin, std::int64_t end);
 
   // out [batch, rows, cols] = a1 b1' + a2 b2' for items [begin, end)

@@ -40,8 +40,9 @@ __global__ void solve_kernel(QpTask<T> task, T* workspace) {
 }
 
 template <class T>
-__global__ void resolve_kernel(QpTask<T> task, QpCombine<T> combine, int sides, T* kind, T* tau,
-                               const T* rho, std::int32_t* shrunk, T* workspace) {
+__global__ void resolve_kernel(QpTask<T> task, QpCombine<T> combine, const std::int32_t* solved,
+                               int sides, T* kind, T* tau, const T* rho, std::int32_t* shrunk,
+                               T* workspace) {
   __shared__ double scratch[kScratch];
   const BlockGroup group{scratch};
   const QpDims dims = dims_of(task.problem);
@@ -49,8 +50,8 @@ __global__ void resolve_kernel(QpTask<T> task, QpCombine<T> combine, int sides, 
   bind_block(work, task.problem, workspace);
   bool fresh = true;
   for (std::int64_t item = blockIdx.x; item < task.problem.batch; item += gridDim.x) {
-    const T upstream =
-        upstream_kind(group, task.gradient, item, dims.n, dims.p, dims.m, dims.n_lb, dims.n_ub);
+    const T upstream = upstream_kind(group, task.gradient, solved, item, dims.n, dims.p, dims.m,
+                                     dims.n_lb, dims.n_ub);
     if (group.lane() == 0) kind[item] = upstream;
     resolve_item(group, work, task, item, sides, upstream, rho[item], tau, shrunk, fresh);
     combine_item(group, combine, item);
@@ -108,8 +109,8 @@ template <class T>
 cudaError_t resolve_qp(const QpTask<T>& task, const QpCombine<T>& combine, int sides, T* kind,
                        T* tau, const T* rho, std::int32_t* shrunk, const QpPlan& plan,
                        void* workspace, cudaStream_t stream) {
-  resolve_kernel<<<plan.blocks, plan.threads, 0, stream>>>(task, combine, sides, kind, tau, rho,
-                                                           shrunk, static_cast<T*>(workspace));
+  resolve_kernel<<<plan.blocks, plan.threads, 0, stream>>>(task, combine, solved, sides, kind, tau,
+                                                           rho, shrunk, static_cast<T*>(workspace));
   return cudaGetLastError();
 }
 
@@ -129,14 +130,15 @@ cudaError_t outer_sum(const T* a1, const T* b1, const T* a2, const T* b2, std::i
   return cudaGetLastError();
 }
 
-#define LPGD_INSTANTIATE(T)                                                                        \
-  template cudaError_t plan_qp<T>(const QpProblem<T>&, std::int64_t, QpPlan*);                     \
-  template cudaError_t solve_qp<T>(const QpTask<T>&, const QpPlan&, void*, cudaStream_t);          \
-  template cudaError_t resolve_qp<T>(const QpTask<T>&, const QpCombine<T>&, int, T*, T*, const T*, \
-                                     std::int32_t*, const QpPlan&, void*, cudaStream_t);           \
-  template cudaError_t implicit_qp<T>(const QpImplicitTask<T>&, const QpPlan&, void*,              \
-                                      cudaStream_t);                                               \
-  template cudaError_t outer_sum<T>(const T*, const T*, const T*, const T*, std::int64_t, int,     \
+#define LPGD_INSTANTIATE(T)                                                                      \
+  template cudaError_t plan_qp<T>(const QpProblem<T>&, std::int64_t, QpPlan*);                   \
+  template cudaError_t solve_qp<T>(const QpTask<T>&, const QpPlan&, void*, cudaStream_t);        \
+  template cudaError_t resolve_qp<T>(const QpTask<T>&, const QpCombine<T>&, const std::int32_t*, \
+                                     int, T*, T*, const T*, std::int32_t*, const QpPlan&, void*, \
+                                     cudaStream_t);                                              \
+  template cudaError_t implicit_qp<T>(const QpImplicitTask<T>&, const QpPlan&, void*,            \
+                                      cudaStream_t);                                             \
+  template cudaError_t outer_sum<T>(const T*, const T*, const T*, const T*, std::int64_t, int,   \
                                     int, T*, cudaStream_t);
 LPGD_INSTANTIATE(double)
 LPGD_INSTANTIATE(float)

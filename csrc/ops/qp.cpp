@@ -75,17 +75,19 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
                              const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
                              const MaybeTensor& lb, const MaybeTensor& ub, const Tensor& x,
                              const Tensor& y, const Tensor& z, const Tensor& z_lb,
-                             const Tensor& z_ub, const MaybeTensor& g_x, const MaybeTensor& g_y,
-                             const MaybeTensor& g_z, const MaybeTensor& g_z_lb,
-                             const MaybeTensor& g_z_ub, const Tensor& tau, const Tensor& rho,
-                             std::int64_t sides, double eps, std::int64_t max_iter) {
+                             const Tensor& z_ub, const MaybeTensor& status, const MaybeTensor& g_x,
+                             const MaybeTensor& g_y, const MaybeTensor& g_z,
+                             const MaybeTensor& g_z_lb, const MaybeTensor& g_z_ub,
+                             const Tensor& tau, const Tensor& rho, std::int64_t sides, double eps,
+                             std::int64_t max_iter) {
   const QpArguments args{P, q, G, h, A, b, lb, ub};
   return dispatch_dtype(q, [&](auto zero) {
     using T = decltype(zero);
     const QpProblem<T> problem = args.problem<T>(x.size(0));
     const std::int64_t batch = problem.batch;
+    check_sides(sides);
     const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
-    const QpPoint<const T> at = given_point<T>(problem, x, y, z, z_lb, z_ub);
+    const QpPoint<const T> at = given_point<T>(problem, q, x, y, z, z_lb, z_ub);
     const QpPoint<const T> gradient = given_gradient<T>(problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
     QpQuotientTensors out = new_quotient(q, problem);
     // z_+ in rows 0..batch-1 of one buffer, z_- in the rows after them
@@ -99,24 +101,24 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     task.gradient = gradient;
     task.solution = both;
     task.report = solution_report<T>(perturbed);
-    std::int32_t* status = task.report.status;
+    std::int32_t* codes = task.report.status;
 
     std::vector<T> kind(static_cast<std::size_t>(batch));
     std::vector<T> step(static_cast<std::size_t>(batch));
     std::vector<std::int32_t> shrunk(static_cast<std::size_t>(batch), 0);
     const T* tau_of = row_pointer<T>(tau, q, batch, 1, "tau");
     const T* rho_of = row_pointer<T>(rho, q, batch, 1, "rho");
-    kernels.upstream(problem, gradient, kind.data(), 0, batch);
+    kernels.upstream(problem, gradient, given_status(problem, status), kind.data(), 0, batch);
 
-    Resolve<T> resolve(task, status);
-    auto ok = [&](std::int64_t slot) { return status[slot] == kQpOk; };
+    Resolve<T> resolve(task, codes);
+    auto ok = [&](std::int64_t slot) { return codes[slot] == kQpOk; };
     auto each = [&](auto&& body) {
       for (std::int64_t i = 0; i < batch; ++i)
         if (kind[static_cast<std::size_t>(i)] == T(0)) body(i, step[static_cast<std::size_t>(i)]);
     };
     auto add_plus = [&](std::int64_t i, T size) { resolve.add(i, i, size, rho_of[i]); };
     auto add_minus = [&](std::int64_t i, T size) { resolve.add(i, batch + i, -size, rho_of[i]); };
-    for (std::int64_t i = 0; i < 2 * batch; ++i) status[i] = kQpMaxIterations;
+    for (std::int64_t i = 0; i < 2 * batch; ++i) codes[i] = kQpMaxIterations;
     each([&](std::int64_t i, T& size) {
       size = tau_of[i];
       if (sides & kQpLower) add_plus(i, size);
@@ -151,8 +153,8 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     combine.kind = kind.data();
     combine.tau = step.data();
     combine.shrunk = shrunk.data();
-    combine.plus_status = status;
-    combine.minus_status = status + batch;
+    combine.plus_status = codes;
+    combine.minus_status = codes + batch;
     combine.at = at;
     combine.plus = first_half(both);
     combine.minus = second_half(both, problem);
@@ -168,7 +170,8 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
                                const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
                                const MaybeTensor& lb, const MaybeTensor& ub, const Tensor& x,
                                const Tensor& y, const Tensor& z, const Tensor& z_lb,
-                               const Tensor& z_ub, const MaybeTensor& g_x, const MaybeTensor& g_y,
+                               const Tensor& z_ub, const MaybeTensor& status,
+                               const MaybeTensor& g_x, const MaybeTensor& g_y,
                                const MaybeTensor& g_z, const MaybeTensor& g_z_lb,
                                const MaybeTensor& g_z_ub) {
   const QpArguments args{P, q, G, h, A, b, lb, ub};
@@ -176,9 +179,10 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
     using T = decltype(zero);
     QpImplicitTask<T> task{};
     task.problem = args.problem<T>(x.size(0));
-    task.point = given_point<T>(task.problem, x, y, z, z_lb, z_ub);
+    task.point = given_point<T>(task.problem, q, x, y, z, z_lb, z_ub);
     task.gradient = given_gradient<T>(task.problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
     QpDirectionTensors out = new_direction(q, task.problem);
+    task.solved = given_status(task.problem, status);
     task.direction = direction_point<T>(out);
     task.report.status = std::get<5>(out).mutable_data_ptr<std::int32_t>();
     const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
@@ -220,14 +224,16 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lpgd, m) {
       "Tensor z_ub, Tensor status, Tensor iterations, Tensor residuals)");
   m.def(
       "resolve_qp(Tensor? P, Tensor q, Tensor? G, Tensor? h, Tensor? A, Tensor? b, Tensor? lb, "
-      "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, Tensor? g_x, "
+      "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, Tensor? status, Tensor? "
+      "g_x, "
       "Tensor? g_y, Tensor? g_z, Tensor? g_z_lb, Tensor? g_z_ub, Tensor tau, Tensor rho, "
       "int sides, float eps, int max_iter) -> (Tensor d_x, Tensor d_y, Tensor d_z, Tensor d_z_lb, "
       "Tensor d_z_ub, Tensor m_x, Tensor m_y, Tensor m_z, Tensor m_z_lb, Tensor m_z_ub, "
       "Tensor status)");
   m.def(
       "implicit_qp(Tensor? P, Tensor q, Tensor? G, Tensor? h, Tensor? A, Tensor? b, Tensor? lb, "
-      "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, Tensor? g_x, "
+      "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, Tensor? status, Tensor? "
+      "g_x, "
       "Tensor? g_y, Tensor? g_z, Tensor? g_z_lb, Tensor? g_z_ub) -> (Tensor d_x, Tensor d_y, "
       "Tensor d_z, Tensor d_z_lb, Tensor d_z_ub, Tensor status)");
   m.def("outer_sum(Tensor a1, Tensor b1, Tensor a2, Tensor b2) -> Tensor");

@@ -26,6 +26,7 @@ struct QpArguments {
   // `rows` is the batch where every argument is shared: 1 for a solve, that of the point otherwise.
   template <class T>
   QpProblem<T> problem(std::int64_t rows = 1) const {
+    STD_TORCH_CHECK(q.dim() == 1 || q.dim() == 2, "q must be [n] or [batch, n]");
     QpProblem<T> out{};
     out.n = static_cast<int>(q.size(q.dim() - 1));
     out.m = rows_of(G, "G");
@@ -41,6 +42,10 @@ struct QpArguments {
     set(out.ub, out.stride_ub, ub, batch, {out.n}, "ub");
     STD_TORCH_CHECK((out.m == 0) || is_present(h), "G needs h");
     STD_TORCH_CHECK((out.p == 0) || is_present(b), "A needs b");
+    constexpr std::int64_t kMost = std::int64_t{1} << 30;  // entries of a matrix, counted in int
+    const std::int64_t width = out.n, height = std::int64_t{out.m} + out.p;
+    STD_TORCH_CHECK(width * width < kMost && width * height < kMost,
+                    "lpgd: a problem this large does not fit the dense solver");
     out.batch = batch < 0 ? rows : batch;
     return out;
   }
@@ -74,7 +79,9 @@ struct QpArguments {
                       ", other arguments have ", batch);
       batch = tensor->size(0);
     }
-    pointer = tensor->const_data_ptr<T>();
+    // an empty batch has no data, but the block is there: its outputs have their full width
+    static const T kNothing{};
+    pointer = tensor->numel() > 0 ? tensor->const_data_ptr<T>() : &kNothing;
     stride = batched ? count : 0;
   }
 };
@@ -90,13 +97,29 @@ const T* row_pointer(const Tensor& tensor, const Tensor& like, std::int64_t batc
 }
 
 template <class T>
-QpPoint<const T> given_point(const QpProblem<T>& problem, const Tensor& x, const Tensor& y,
-                             const Tensor& z, const Tensor& z_lb, const Tensor& z_ub) {
+QpPoint<const T> given_point(const QpProblem<T>& problem, const Tensor& q, const Tensor& x,
+                             const Tensor& y, const Tensor& z, const Tensor& z_lb,
+                             const Tensor& z_ub) {
   const std::int64_t batch = problem.batch;
   const int n_lb = problem.lb ? problem.n : 0, n_ub = problem.ub ? problem.n : 0;
-  return {row_pointer<T>(x, x, batch, problem.n, "x"), row_pointer<T>(y, x, batch, problem.p, "y"),
-          row_pointer<T>(z, x, batch, problem.m, "z"), row_pointer<T>(z_lb, x, batch, n_lb, "z_lb"),
-          row_pointer<T>(z_ub, x, batch, n_ub, "z_ub")};
+  return {row_pointer<T>(x, q, batch, problem.n, "x"), row_pointer<T>(y, q, batch, problem.p, "y"),
+          row_pointer<T>(z, q, batch, problem.m, "z"), row_pointer<T>(z_lb, q, batch, n_lb, "z_lb"),
+          row_pointer<T>(z_ub, q, batch, n_ub, "z_ub")};
+}
+
+// The statuses of a solve [batch], or null where none are given
+template <class T>
+const std::int32_t* given_status(const QpProblem<T>& problem, const MaybeTensor& status) {
+  if (!is_present(status)) return nullptr;
+  STD_TORCH_CHECK(status->is_contiguous() && status->scalar_type() == ScalarType::Int &&
+                      status->numel() == problem.batch,
+                  "status must be a contiguous int32 tensor [batch]");
+  return status->const_data_ptr<std::int32_t>();
+}
+
+inline void check_sides(std::int64_t sides) {
+  STD_TORCH_CHECK(sides >= kQpLower && sides <= kQpBoth,
+                  "sides must be 1 (lower), 2 (upper) or 3 (both), got ", sides);
 }
 
 template <class T>

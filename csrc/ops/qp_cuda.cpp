@@ -42,10 +42,11 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
                              const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
                              const MaybeTensor& lb, const MaybeTensor& ub, const Tensor& x,
                              const Tensor& y, const Tensor& z, const Tensor& z_lb,
-                             const Tensor& z_ub, const MaybeTensor& g_x, const MaybeTensor& g_y,
-                             const MaybeTensor& g_z, const MaybeTensor& g_z_lb,
-                             const MaybeTensor& g_z_ub, const Tensor& tau, const Tensor& rho,
-                             std::int64_t sides, double eps, std::int64_t max_iter) {
+                             const Tensor& z_ub, const MaybeTensor& status, const MaybeTensor& g_x,
+                             const MaybeTensor& g_y, const MaybeTensor& g_z,
+                             const MaybeTensor& g_z_lb, const MaybeTensor& g_z_ub,
+                             const Tensor& tau, const Tensor& rho, std::int64_t sides, double eps,
+                             std::int64_t max_iter) {
   const QpArguments args{P, q, G, h, A, b, lb, ub};
   return dispatch_dtype(q, [&](auto zero) {
     using T = decltype(zero);
@@ -53,11 +54,12 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     QpTask<T> task{};
     task.problem = args.problem<T>(x.size(0));
     const std::int64_t batch = task.problem.batch;
+    check_sides(sides);
     QpQuotientTensors out = new_quotient(q, task.problem);
     if (batch == 0) return out;
     QpSolutionTensors perturbed = new_solution(q, task.problem, 2 * batch);
     task.settings = {static_cast<T>(eps), static_cast<int>(max_iter)};
-    task.point = given_point<T>(task.problem, x, y, z, z_lb, z_ub);
+    task.point = given_point<T>(task.problem, q, x, y, z, z_lb, z_ub);
     task.gradient = given_gradient<T>(task.problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
     task.solution = solution_point<T>(perturbed);
     task.report = solution_report<T>(perturbed);
@@ -87,8 +89,8 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
 
     cuda::QpPlan plan{};
     const Tensor workspace = workspace_for(q, task.problem, &plan);
-    check_cuda(cuda::resolve_qp(task, combine, combine.sides, kind.mutable_data_ptr<T>(),
-                                step.mutable_data_ptr<T>(), rho_of,
+    check_cuda(cuda::resolve_qp(task, combine, given_status(task.problem, status), combine.sides,
+                                kind.mutable_data_ptr<T>(), step.mutable_data_ptr<T>(), rho_of,
                                 shrunk.mutable_data_ptr<std::int32_t>(), plan,
                                 workspace.mutable_data_ptr(), scope.stream()),
                "lpgd::resolve_qp");
@@ -100,7 +102,8 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
                                const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
                                const MaybeTensor& lb, const MaybeTensor& ub, const Tensor& x,
                                const Tensor& y, const Tensor& z, const Tensor& z_lb,
-                               const Tensor& z_ub, const MaybeTensor& g_x, const MaybeTensor& g_y,
+                               const Tensor& z_ub, const MaybeTensor& status,
+                               const MaybeTensor& g_x, const MaybeTensor& g_y,
                                const MaybeTensor& g_z, const MaybeTensor& g_z_lb,
                                const MaybeTensor& g_z_ub) {
   const QpArguments args{P, q, G, h, A, b, lb, ub};
@@ -111,8 +114,9 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
     task.problem = args.problem<T>(x.size(0));
     QpDirectionTensors out = new_direction(q, task.problem);
     if (task.problem.batch == 0) return out;
-    task.point = given_point<T>(task.problem, x, y, z, z_lb, z_ub);
+    task.point = given_point<T>(task.problem, q, x, y, z, z_lb, z_ub);
     task.gradient = given_gradient<T>(task.problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
+    task.solved = given_status(task.problem, status);
     task.direction = direction_point<T>(out);
     task.report.status = std::get<5>(out).mutable_data_ptr<std::int32_t>();
     cuda::QpPlan plan{};

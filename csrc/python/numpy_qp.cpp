@@ -11,6 +11,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -50,7 +51,8 @@ class ProblemBuilder {
       batch_ = array->shape(0);
     }
     if (!fits) throw std::invalid_argument(std::string("solve_qp: shape of ") + name);
-    pointer = array->data();
+    static const T kNothing{};  // an empty batch has no data, but the block is there
+    pointer = array->size() > 0 ? array->data() : &kNothing;
     stride = batched ? count : 0;
   }
 
@@ -84,7 +86,11 @@ void solve_packs(const QpTask<T>& task, int threads) {
     }
   };
   std::vector<std::thread> others;
-  for (std::int64_t w = 1; w < workers; ++w) others.emplace_back(work, w);
+  try {
+    for (std::int64_t w = 1; w < workers; ++w) others.emplace_back(work, w);
+  } catch (const std::system_error&) {
+    // no more threads to be had: those there are do the work
+  }
   if (workers > 0) work(0);
   for (std::thread& thread : others) thread.join();
 }

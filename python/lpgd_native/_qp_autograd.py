@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lpgd_native._batching import vmap_flattened
 from lpgd_native._qp_checks import DATA_RANKS
+from lpgd_native._qp_forward import implicit_tangents, lpgd_tangents, relative_tau
 from lpgd_native._qp_ops import IMPLICIT_RANKS
 from lpgd_native.gradients import LPGD, GradientStrategy
 from lpgd_native.status import GradientStatus
@@ -40,8 +41,11 @@ def solve(data: tuple[Tensor | None, ...], options: Options) -> tuple[Tensor, ..
 
 class _Solve(torch.autograd.Function):
     @staticmethod
-    def forward(*args: Any) -> tuple[Tensor, ...]:
-        *data, options = args
+    def forward(
+        P: Any, q: Any, G: Any, h: Any, A: Any, b: Any, lb: Any, ub: Any, options: Any
+    ) -> tuple[Tensor, ...]:
+        # spelled out: torch.compile counts the parameters to tell this form from forward(ctx, ...)
+        data = (P, q, G, h, A, b, lb, ub)
         out: tuple[Tensor, ...] = torch.ops.lpgd.solve_qp(*data, options.eps, options.max_iter)
         return out
 
@@ -51,8 +55,8 @@ class _Solve(torch.autograd.Function):
         ctx.options = options
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[5:])
-        ctx.save_for_backward(*data, *output[:5])
-        ctx.save_for_forward(*data, *output[:5])
+        ctx.save_for_backward(*data, *output[:6])
+        ctx.save_for_forward(*data, *output[:6])
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
@@ -60,8 +64,7 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        data, point = saved[:8], saved[8:]
+        data, point = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
         if all(g is None for g in upstream[:5]):
             return (None,) * 9
         grads = [None if g is None else g.contiguous() for g in upstream[:5]]
@@ -72,40 +75,34 @@ class _Solve(torch.autograd.Function):
 class _SolveWithJvp(_Solve):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        out = _tangents(saved[:8], saved[8:], tangents[:8], ctx.options)
+        options = ctx.options
+        data, point = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
+        if all(t is None for t in tangents[:8]):
+            out = tuple(torch.zeros_like(p) for p in point[:5])
+        elif isinstance(options.gradient, LPGD):
+            settings = (options.eps, options.max_iter)
+            out = lpgd_tangents(data, point, tangents[:8], options.gradient, *settings)
+        else:
+            out = implicit_tangents(data, point, tangents[:8])
         return (*out, None, None, None)
 
 
 def _vector_jacobian(*args: Any) -> tuple[Tensor, ...]:
-    """Direction and midpoint of the gradient, five tensors each, and a status."""
+    """Outputs of implicit_qp or resolve_qp: five directions (LPGD: and midpoints), a status."""
     *tensors, options = args
-    data, point, grads = tensors[:8], tensors[8:13], tensors[13:]
     strategy = options.gradient
-    if not isinstance(strategy, LPGD):
-        out = torch.ops.lpgd.implicit_qp(*data, *point, *grads)
-        # views would alias the inputs
-        return (*out[:5], *(p.clone() for p in point), out[5])
-    x = point[0]
-    tau = x.new_full((x.shape[0],), strategy.tau)
-    if strategy.relative:
-        square = x.new_zeros(x.shape[0])
-        for g in grads:
-            if g is not None:
-                square = square + g.square().sum(-1)
-        # without a gradient there is nothing to scale, and nothing is solved
-        tau = torch.where(square > 0, tau / square.sqrt(), tau)
-    rho = strategy.rho + strategy.rho_over_tau * tau
-    result: tuple[Tensor, ...] = torch.ops.lpgd.resolve_qp(
-        *data,
-        *point,
-        *grads,
-        tau,
-        rho,
-        _SIDES[strategy.envelope],
-        options.eps,
-        options.max_iter,
-    )
+    result: tuple[Tensor, ...]
+    if isinstance(strategy, LPGD):
+        x, grads = tensors[8], tensors[14:]
+        tau = x.new_full((x.shape[0],), strategy.tau)
+        if strategy.relative:
+            tau = relative_tau(tau, grads, (1,) * 5)
+        rho = strategy.rho + strategy.rho_over_tau * tau
+        sides = _SIDES[strategy.envelope]
+        settings = (sides, options.eps, options.max_iter)
+        result = torch.ops.lpgd.resolve_qp(*tensors, tau, rho, *settings)
+    else:
+        result = torch.ops.lpgd.implicit_qp(*tensors)
     return result
 
 
@@ -119,7 +116,7 @@ class _VectorJacobian(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.name = inputs[-1].name
-        ctx.mark_non_differentiable(output[10])
+        ctx.mark_non_differentiable(output[-1])
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
@@ -148,7 +145,9 @@ def _directions(
     # torch.compile has no second derivative and says so itself; nested Functions it can't trace
     function = _vector_jacobian if torch.compiler.is_compiling() else _VectorJacobian.apply
     out = function(*args)
-    if isinstance(options.gradient, LPGD) and not torch.compiler.is_compiling():
+    if not isinstance(options.gradient, LPGD):
+        return out[:5], point[:5]
+    if not torch.compiler.is_compiling():
         _warn_of_fallbacks(out[10], options)
         if not options.gradient.relative:
             _warn_of_small_tau(data[1], grads, options)
@@ -233,65 +232,3 @@ def _parameter_gradients(
             value = {1: d_x, 3: -d_z, 5: -d_y, 6: d_lb, 7: -d_ub}[index]
             grads[index] = value.sum(0) if shared else value
     return tuple(grads)
-
-
-def _tangents(
-    data: tuple[Tensor | None, ...],
-    point: tuple[Tensor, ...],
-    tangents: tuple[Tensor | None, ...],
-    options: Options,
-) -> tuple[Tensor, ...]:
-    """Forward mode: implicit, or LPGD's finite difference of solutions along the tangent."""
-    strategy = options.gradient
-    if all(t is None for t in tangents):
-        return tuple(torch.zeros_like(p) for p in point)
-    if isinstance(strategy, LPGD):
-        batch = point[0].shape[0]
-        tau = point[0].new_full((batch,), strategy.tau)
-        if strategy.relative:
-            square = point[0].new_zeros(batch)
-            for t, rank in zip(tangents, DATA_RANKS, strict=True):
-                if t is not None:
-                    square = square + t.square().sum(tuple(range(-rank, 0)))
-            tau = torch.where(square > 0, tau / square.sqrt(), tau)
-
-        def at(sign: float) -> tuple[Tensor, ...]:
-            moved = [
-                w if t is None or w is None else w + sign * tau.reshape(-1, *(1,) * rank) * t
-                for w, t, rank in zip(data, tangents, DATA_RANKS, strict=True)
-            ]
-            out: tuple[Tensor, ...] = torch.ops.lpgd.solve_qp(*moved, options.eps, options.max_iter)
-            return out[:5]
-
-        plus = at(1.0) if strategy.envelope != "upper" else point
-        minus = at(-1.0) if strategy.envelope != "lower" else point
-        width = tau[:, None] * (2.0 if strategy.envelope == "average" else 1.0)
-        return tuple((a - b) / width for a, b in zip(plus, minus, strict=True))
-
-    x, y, z, _, _ = point
-    dP, dq, dG, dh, dA, db, dlb, dub = tangents
-
-    def times(matrix: Tensor, vector: Tensor) -> Tensor:
-        return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
-
-    def zeros(like: Tensor) -> Tensor:
-        return torch.zeros_like(like)
-
-    g_x, g_y, g_z = zeros(x), zeros(y), zeros(z)
-    if dP is not None:
-        g_x = g_x + times(0.5 * (dP + dP.mT), x)
-    if dq is not None:
-        g_x = g_x + dq
-    if dG is not None:
-        g_x, g_z = g_x + times(dG.mT, z), g_z + times(dG, x)
-    if dh is not None:
-        g_z = g_z - dh
-    if dA is not None:
-        g_x, g_y = g_x + times(dA.mT, y), g_y + times(dA, x)
-    if db is not None:
-        g_y = g_y - db
-    g_lb = zeros(point[3]) if dlb is None else zeros(point[3]) + dlb
-    g_ub = zeros(point[4]) if dub is None else zeros(point[4]) - dub
-    out = torch.ops.lpgd.implicit_qp(*data, *point, g_x, g_y, g_z, g_lb, g_ub)
-    result: tuple[Tensor, ...] = out[:5]
-    return result

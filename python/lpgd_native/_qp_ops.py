@@ -17,7 +17,7 @@ from lpgd_native._qp_checks import DATA_RANKS
 # core dimensions of the arguments, in schema order
 POINT_RANKS = (1,) * 5  # x y z z_lb z_ub, and the gradients with respect to them
 SOLVE_RANKS = (*DATA_RANKS, None, None)
-IMPLICIT_RANKS = (*DATA_RANKS, *POINT_RANKS, *POINT_RANKS)
+IMPLICIT_RANKS = (*DATA_RANKS, *POINT_RANKS, 0, *POINT_RANKS)  # 0: status
 RESOLVE_RANKS = (*IMPLICIT_RANKS, 0, 0, None, None, None)
 OUTER_RANKS = (1, 1, 1, 1)
 

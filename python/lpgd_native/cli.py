@@ -33,6 +33,8 @@ def demo(arguments: argparse.Namespace) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     console = require("rich.console").Console()
+    if not console.is_terminal:
+        console.width = 120
     rich = require("rich.progress")
     columns = (
         rich.TextColumn("{task.description}"),

@@ -24,10 +24,12 @@ def _checked(name: str, field: str, value: float, *, positive: bool) -> float:
 class Implicit:
     """The derivative of the solution: the KKT system of the active set, solved for the gradient.
 
-    It is the true derivative where that exists. Where the solution is a vertex (an LP), it is zero;
-    where rows are active with a zero multiplier, the element returned is that of the active set
-    ``slack < multiplier``; where the KKT system is singular (redundant active rows), a regularised
-    solution of small norm, always finite. Amos & Kolter, OptNet, ICML 2017.
+    It is the true derivative where that exists. At a vertex (an LP) the derivative with respect to
+    the costs is zero. Where rows are active with a zero multiplier, the element returned is that of
+    the active set ``slack < multiplier``. Where the KKT system is singular (a face of minimisers,
+    redundant active rows), it is the least-squares solution of least norm: always finite.
+
+    Source: Amos & Kolter, OptNet, ICML 2017.
     """
 
 
@@ -42,10 +44,10 @@ class LPGD:
         upper:   max_x  <g, x - x*> - D(x) / tau        one solve at q - tau g
         average: their mean                             both
 
-    As tau -> 0 it tends to the derivative (`Implicit`): with error O(tau) for one side and O(tau^2)
-    for the average while the active set stays. A larger tau sees past kinks and vertices, which is
-    what an LP needs. ``LPGD(tau, envelope="lower")`` is the blackbox gradient of Vlastelica et al.
-    (2020).
+    As tau -> 0 it tends to the derivative (`Implicit`). While the active set stays, the average is
+    exact, and so is one side for q, h, b, lb, ub; for P, G, A it has an error O(tau). A larger tau
+    sees past kinks and vertices, which is what an LP needs. ``LPGD(tau, envelope="lower")`` is the
+    blackbox gradient of Vlastelica et al. (2020).
 
     Args:
         tau: strength of the perturbation, > 0. Only ``tau * ||g||`` matters, and a mean over the

@@ -82,10 +82,11 @@ def solve_qp_numpy(
             raise TypeError(f"{name}: {arg} must be a numpy array, got {type(array).__name__}")
         if array.dtype not in _SOLVERS:
             raise TypeError(f"{name}: {arg} must be float32 or float64, got {array.dtype}")
-        if array.dtype != q.dtype:
+    for arg, array in zip(_NAMES, given, strict=True):
+        if array is not None and array.dtype != q.dtype:
             raise TypeError(f"{name}: {arg} must have the dtype of q, {q.dtype}, got {array.dtype}")
-    if num_threads is not None and num_threads < 1:
-        raise ValueError(f"{name}: num_threads must be positive, got {num_threads}")
+    if num_threads is not None and (not isinstance(num_threads, int) or num_threads < 1):
+        raise ValueError(f"{name}: num_threads must be a positive integer, got {num_threads!r}")
     check_settings(name, eps, max_iter)
     data, batch = check_shapes(name, _NAMES, given)
     flat = [_flatten(a, rank, batch) for a, rank in zip(data, DATA_RANKS, strict=True)]

@@ -39,7 +39,8 @@ class QPSolution(NamedTuple):
     iterations: Tensor
     """[...] int32, interior-point iterations"""
     primal_residual: Tensor
-    """[...] largest violation of a constraint"""
+    """[...] largest violation of a constraint (of a point that was not polished: an upper bound);
+    infinite, as the next two, where there is no point"""
     dual_residual: Tensor
     """[...] largest entry of P x + q + A'y + G'z - z_lb + z_ub"""
     gap: Tensor
@@ -72,7 +73,8 @@ def solve_qp(
         q: [..., n]
         G, h: [..., m, n] and [..., m]; an infinite entry of h switches its row off.
         A, b: [..., p, n] and [..., p]; redundant rows are fine.
-        lb, ub: [..., n]; infinite entries are no bounds, lb = ub fixes a variable.
+        lb, ub: [..., n]; infinite entries are no bounds, lb = ub fixes a variable. Sizes from 1e20
+            on (float32: 1e9) count as infinite, in h too.
         gradient: how to differentiate, ``Implicit()`` or ``LPGD(...)``. None: ``Implicit()`` with
             P; without, where the derivative is zero, ``LPGD(tau=1.0, relative=True)``.
         eps: tolerance on the KKT residuals and the gap, relative to the size of their terms (plus
@@ -83,7 +85,8 @@ def solve_qp(
 
     Returns:
         QPSolution. A failed item has its reason in ``status`` and never touches its neighbours;
-        its x is the best point found, or zero where there is none.
+        its x is the best point found, or zero where there is none. Its gradient is zero, save with
+        ``max_iterations``, where it is that of the point returned.
 
     Raises:
         TypeError: an argument that is not a tensor, a dtype other than float32 and float64, mixed
@@ -116,10 +119,10 @@ def solve_lp(
 ) -> QPSolution:
     """argmin_x c'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
 
-    The derivative of an LP's solution is zero wherever it exists, so the default gradient is
-    ``LPGD(tau=1.0, relative=True)``: the costs of each item are moved by a unit step along the
-    loss gradient, both ways. Where the minimiser is not unique, the point returned is one of them,
-    inside their set rather than at a vertex. All else as in `solve_qp`.
+    The derivative of an LP's solution with respect to c is zero wherever it exists, so the default
+    gradient is ``LPGD(tau=1.0, relative=True)``: the costs of each item are moved by a unit step
+    along the loss gradient, both ways. Where the minimiser is not unique, the point returned is one
+    of them, inside their set rather than at a vertex. All else as in `solve_qp`.
     """
     return _solve("solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, throw)
 

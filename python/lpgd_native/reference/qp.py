@@ -33,7 +33,12 @@ def _newton(
     K = P.new_zeros(n + p + m, n + p + m)
     K[:n, :n], K[:n, n : n + p], K[:n, n + p :] = P, A.T, C.T
     K[n : n + p, :n], K[n + p :, :n], K[n + p :, n + p :] = A, C, -torch.diag(theta)
-    delta: Tensor = torch.linalg.lstsq(K, torch.cat(right)[:, None], driver="gelsd").solution[:, 0]
+    # theta reaches 1e12 on inactive rows: scaled, so that the rank is judged on equal terms
+    scale = torch.cat([K.new_ones(n + p), (1 + theta).rsqrt()])
+    scaled = torch.linalg.lstsq(
+        scale[:, None] * K * scale, (scale * torch.cat(right))[:, None], driver="gelsd"
+    )
+    delta: Tensor = scale * scaled.solution[:, 0]
     return delta[:n], delta[n : n + p], delta[n + p :]
 
 

@@ -1,0 +1,301 @@
+// From the batch into the workspace and back: gathering the lanes of a pack, scaling, checking.
+#pragma once
+
+#include "qp_work.h"
+
+LPGD_BEGIN_NAMESPACE
+
+template <class S>
+LPGD_INLINE S gather(const QpLanes<S>& lanes, const RealOf<S>* base, std::int64_t stride,
+                     std::int64_t offset) {
+  S out;
+  for (int l = 0; l < ScalarTraits<S>::lanes; ++l)
+    set_lane(out, l, base[lanes.entry[l].item * stride + offset]);
+  return out;
+}
+
+// 1 for a true lane, 0 for a false one
+template <class S>
+LPGD_INLINE S indicator(MaskOf<S> mask) {
+  return select(mask, S(1), S(0));
+}
+
+template <class S, class Group>
+LPGD_HD void load_vector(const Group& g, const QpLanes<S>& lanes, const RealOf<S>* base,
+                         std::int64_t stride, int count, S* out) {
+  LPGD_FOR (g, i, count) out[i] = gather<S>(lanes, base, stride, i);
+}
+
+// x += coefficient * row of `direction` (a null direction is zero)
+template <class S, class Group>
+LPGD_HD void add_scaled(const Group& g, const QpLanes<S>& lanes, const RealOf<S>* direction,
+                        int count, S coefficient, S* x) {
+  if (!direction) return;
+  LPGD_FOR (g, i, count) x[i] += coefficient * gather<S>(lanes, direction, count, i);
+}
+
+// Is P + shift I positive definite? Rounding of a semidefinite P passes, anything worse does not.
+template <class S, class Group>
+LPGD_HD void check_convexity(const Group& g, QpWork<S>& work) {
+  const int n = work.dims.n;
+  const S shift = S(Precision<RealOf<S>>::convexity_shift) * work.facts[kFactScaleP];
+  LPGD_FOR (g, j, n) work.H_diag[j] = shift;
+  g.sync();
+  const NormalMatrix<S> mat{n, S(1), work.P, work.H_diag, nullptr, nullptr, 0, nullptr};
+  const S smallest = cholesky(g, mat, Factor<S>{n, work.L, work.L_inv});
+  if (g.lane() == 0) work.facts[kFactConvex] = indicator<S>(less(S(0), smallest));
+  g.sync();
+}
+
+// P, symmetrised. Non-finite numbers are found on the way: v - v is 0 for a finite v, else nan.
+template <class S, class Group>
+LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<RealOf<S>>& problem,
+                          const QpLanes<S>& lanes) {
+  const int n = work.dims.n;
+  S finite = S(0), scale = S(0);
+  LPGD_FOR (g, i, n)
+    for (int j = 0; j <= i; ++j) {
+      const std::int64_t above = static_cast<std::int64_t>(j) * n + i;
+      const std::int64_t below = static_cast<std::int64_t>(i) * n + j;
+      const S value = S(RealOf<S>(0.5)) * (gather<S>(lanes, problem.P, problem.stride_P, below) +
+                                           gather<S>(lanes, problem.P, problem.stride_P, above));
+      work.P[i * n + j] = value;
+      work.P[j * n + i] = value;
+      finite += value - value;
+      if (i == j) scale = max_of(scale, abs_of(value));
+    }
+  finite = g.sum(finite);
+  scale = g.max(scale);
+  if (g.lane() == 0) {
+    work.facts[kFactFiniteP] = finite;
+    work.facts[kFactScaleP] = scale;
+  }
+  g.sync();
+  check_convexity(g, work);
+}
+
+// `count` rows of G or A from slot `first` on, each scaled by a power of two to entries up to 1.
+template <class S, class Group>
+LPGD_HD void load_rows(const Group& g, QpWork<S>& work, const QpLanes<S>& lanes,
+                       const RealOf<S>* source, std::int64_t stride, int first, int count,
+                       S* finite_out) {
+  const int n = work.dims.n, rows = work.dims.rows();
+  S finite = S(0);
+  LPGD_FOR (g, k, count) {
+    const std::int64_t start = static_cast<std::int64_t>(k) * n;
+    S largest = S(0);
+    for (int j = 0; j < n; ++j) {
+      const S value = gather<S>(lanes, source, stride, start + j);
+      work.Rt[j * rows + first + k] = value;
+      finite += value - value;
+      largest = max_of(largest, abs_of(value));
+    }
+    const S scale = inverse_power_of_two(largest);
+    for (int j = 0; j < n; ++j)
+      work.Rt[j * rows + first + k] = scale * work.Rt[j * rows + first + k];
+    work.row_scale[first + k] = scale;
+  }
+  finite = g.sum(finite);
+  if (g.lane() == 0) *finite_out = finite;
+  g.sync();
+}
+
+// Shared matrices stay in the workspace from one pack to the next.
+template <class S, class Group>
+LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<RealOf<S>>& problem,
+                           const QpLanes<S>& lanes, bool first) {
+  const int m = work.dims.m, p = work.dims.p;
+  if (first) {
+    LPGD_FOR (g, k, kFacts) work.facts[k] = S(0);
+    g.sync();
+    if (g.lane() == 0) work.facts[kFactConvex] = S(1);
+    g.sync();
+  }
+  if (work.dims.quadratic && (first || problem.stride_P != 0))
+    load_hessian(g, work, problem, lanes);
+  if (m > 0 && (first || problem.stride_G != 0))
+    load_rows(g, work, lanes, problem.G, problem.stride_G, 0, m, &work.facts[kFactFiniteG]);
+  if (p > 0 && (first || problem.stride_A != 0))
+    load_rows(g, work, lanes, problem.A, problem.stride_A, m, p, &work.facts[kFactFiniteA]);
+}
+
+// What the vectors alone decide: status of lanes whose data is not usable.
+template <class S>
+struct QpVectorFacts {
+  MaskOf<S> finite;   // every number is usable (infinite bounds are)
+  MaskOf<S> crossed;  // lb > ub, or a bound that excludes everything
+};
+
+// on and equal_slot, from the right-hand sides in work.d. A huge right-hand side switches its slot
+// off; a huge negative one can't be met at all; an equality takes neither. A variable fixed by
+// lb = ub leaves no interior: its lower slot becomes an equality, whose multiplier z_lb - z_ub is
+// free, and the upper slot is switched off.
+template <class S, class Group>
+LPGD_HD QpVectorFacts<S> classify_slots(const Group& g, QpWork<S>& work) {
+  const QpDims& dims = work.dims;
+  const int m = dims.m, p = dims.p, lb0 = dims.lower(), ub0 = dims.upper();
+  const S infinite = S(Precision<RealOf<S>>::infinite_bound);
+  S unusable = S(0), crossed = S(0);
+  if (dims.n_lb > 0 && dims.n_ub > 0)
+    LPGD_FOR (g, j, dims.n)
+      crossed = max_of(crossed, indicator<S>(less(work.d[ub0 + j], -work.d[lb0 + j])));
+  g.sync();
+  LPGD_FOR (g, i, dims.slots()) {
+    const S value = work.d[i];
+    const bool equality = i >= m && i < m + p;
+    const auto bounded = less(abs_of(value), infinite);
+    if (equality) {
+      unusable = max_of(unusable, indicator<S>(mask_not(is_finite(value))));
+    } else {
+      unusable = max_of(unusable, indicator<S>(mask_not(equal(value, value))));
+      crossed = max_of(crossed, indicator<S>(mask_and(mask_not(bounded), less(value, S(0)))));
+    }
+    work.on[i] = equality ? S(1) : indicator<S>(bounded);
+    work.equal_slot[i] = equality ? S(1) : S(0);
+  }
+  g.sync();
+  if (dims.n_lb > 0 && dims.n_ub > 0)
+    LPGD_FOR (g, j, dims.n) {
+      const auto both = less(S(0), work.on[lb0 + j] * work.on[ub0 + j]);
+      const auto fixed = mask_and(both, equal(-work.d[lb0 + j], work.d[ub0 + j]));
+      work.equal_slot[lb0 + j] = indicator<S>(fixed);
+      work.on[ub0 + j] = select(fixed, S(0), work.on[ub0 + j]);
+    }
+  g.sync();
+  return {equal(g.max(unusable), S(0)), less(S(0), g.max(crossed))};
+}
+
+// Adds coefficient * dl/d(multiplier) to the values of the slots. The multiplier of a fixed
+// variable stands for z_lb where it is positive and for -z_ub where it is negative.
+template <class S, class Group>
+LPGD_HD void add_dual_gradient(const Group& g, const QpWork<S>& work, const QpLanes<S>& lanes,
+                               const QpPoint<const RealOf<S>>& point,
+                               const QpPoint<const RealOf<S>>& gradient, S coefficient, S* values) {
+  const QpDims& dims = work.dims;
+  const int n = dims.n;
+  add_scaled(g, lanes, gradient.z, dims.m, coefficient, values);
+  add_scaled(g, lanes, gradient.y, dims.p, coefficient, values + dims.m);
+  add_scaled(g, lanes, gradient.z_lb, dims.n_lb, coefficient, values + dims.lower());
+  add_scaled(g, lanes, gradient.z_ub, dims.n_ub, coefficient, values + dims.upper());
+  if (dims.n_lb == 0 || dims.n_ub == 0 || !(gradient.z_lb || gradient.z_ub)) return;
+  LPGD_FOR (g, j, n) {
+    const S multiplier = gather<S>(lanes, point.z_lb, n, j) - gather<S>(lanes, point.z_ub, n, j);
+    const auto upper =
+        mask_and(less(S(0), work.equal_slot[dims.lower() + j]), less(multiplier, S(0)));
+    const S of_lb = gradient.z_lb ? gather<S>(lanes, gradient.z_lb, n, j) : S(0);
+    const S of_ub = gradient.z_ub ? gather<S>(lanes, gradient.z_ub, n, j) : S(0);
+    values[dims.lower() + j] -= select(upper, coefficient * (of_lb + of_ub), S(0));
+  }
+}
+
+// Right-hand sides, shifted where LPGD asks for it, and scaled. `point` gives the anchor of the
+// proximal term.
+template <class S, class Group>
+LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
+                                      const QpProblem<RealOf<S>>& problem,
+                                      const QpPoint<const RealOf<S>>& point,
+                                      const QpPoint<const RealOf<S>>& gradient,
+                                      const QpLanes<S>& lanes) {
+  const QpDims& dims = work.dims;
+  const int n = dims.n, m = dims.m, p = dims.p, lb0 = dims.lower(), ub0 = dims.upper();
+  load_vector(g, lanes, problem.q, problem.stride_q, n, work.q);
+  if (m > 0) load_vector(g, lanes, problem.h, problem.stride_h, m, work.d);
+  if (p > 0) load_vector(g, lanes, problem.b, problem.stride_b, p, work.d + m);
+  LPGD_FOR (g, j, dims.n_lb) work.d[lb0 + j] = -gather<S>(lanes, problem.lb, problem.stride_lb, j);
+  LPGD_FOR (g, j, dims.n_ub) work.d[ub0 + j] = gather<S>(lanes, problem.ub, problem.stride_ub, j);
+  g.sync();
+  QpVectorFacts<S> facts = classify_slots(g, work);
+  if (point.x) {
+    add_scaled(g, lanes, gradient.x, n, lanes.shift, work.q);
+    add_dual_gradient(g, work, lanes, point, gradient, -lanes.shift, work.d);
+    load_vector(g, lanes, point.x, n, n, work.anchor);
+    LPGD_FOR (g, j, n) work.q[j] -= lanes.rho * work.anchor[j];
+    g.sync();
+  }
+  S unusable = S(0), largest = S(0);
+  LPGD_FOR (g, j, n) {
+    unusable = max_of(unusable, indicator<S>(mask_not(is_finite(work.q[j]))));
+    largest = max_of(largest, abs_of(work.q[j]));
+  }
+  LPGD_FOR (g, i, dims.slots()) {
+    const S value = select(less(S(0), work.on[i]), work.d[i] * slot_scale(work, i), S(0));
+    unusable = max_of(unusable, indicator<S>(mask_not(is_finite(value))));
+    work.d[i] = value;
+  }
+  largest = max_of(g.max(largest), work.facts[kFactScaleP] + lanes.rho);
+  unusable = g.max(unusable);
+  const S scale = inverse_power_of_two(largest);
+  LPGD_FOR (g, j, n) work.q[j] = scale * work.q[j];
+  if (g.lane() == 0) *work.cost_scale = scale;
+  g.sync();
+  const S matrices = work.facts[kFactFiniteP] + work.facts[kFactFiniteG] + work.facts[kFactFiniteA];
+  facts.finite = mask_and(facts.finite, equal(unusable + matrices, S(0)));
+  return facts;
+}
+
+// The given primal-dual point, scaled.
+template <class S, class Group>
+LPGD_HD void load_point(const Group& g, QpWork<S>& work, const QpPoint<const RealOf<S>>& point,
+                        const QpLanes<S>& lanes, S* x, S* z) {
+  const QpDims& dims = work.dims;
+  load_vector(g, lanes, point.x, dims.n, dims.n, x);
+  if (dims.m > 0) load_vector(g, lanes, point.z, dims.m, dims.m, z);
+  if (dims.p > 0) load_vector(g, lanes, point.y, dims.p, dims.p, z + dims.m);
+  if (dims.n_lb > 0) load_vector(g, lanes, point.z_lb, dims.n, dims.n, z + dims.lower());
+  if (dims.n_ub > 0) load_vector(g, lanes, point.z_ub, dims.n, dims.n, z + dims.upper());
+  g.sync();
+  if (dims.n_lb > 0 && dims.n_ub > 0) {
+    S* lb = z + dims.lower();
+    S* ub = z + dims.upper();
+    LPGD_FOR (g, j, dims.n) {
+      const auto fixed = less(S(0), work.equal_slot[dims.lower() + j]);
+      lb[j] -= select(fixed, ub[j], S(0));
+      ub[j] = select(fixed, S(0), ub[j]);
+    }
+    g.sync();
+  }
+  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (*work.cost_scale / slot_scale(work, i));
+  g.sync();
+}
+
+// Undoes the scaling of z (or of a step of it) in place, and gives the multiplier of a fixed
+// variable back to z_lb or z_ub by the sign of `sign_of` (the multiplier itself, scaled, for a
+// step).
+template <class S, class Group>
+LPGD_HD void unscale_duals(const Group& g, const QpWork<S>& work, const S* sign_of, S* z) {
+  const QpDims& dims = work.dims;
+  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (slot_scale(work, i) / *work.cost_scale);
+  g.sync();
+  if (dims.n_lb == 0 || dims.n_ub == 0) return;
+  S* lb = z + dims.lower();
+  S* ub = z + dims.upper();
+  LPGD_FOR (g, j, dims.n) {
+    const auto fixed = less(S(0), work.equal_slot[dims.lower() + j]);
+    const auto negative = less(sign_of[dims.lower() + j], S(0));
+    const S value = lb[j];
+    ub[j] = select(fixed, select(negative, -value, S(0)), ub[j]);
+    lb[j] = select(mask_and(fixed, negative), S(0), value);
+  }
+  g.sync();
+}
+
+template <class S, class Group>
+LPGD_HD void store_rows(const Group& g, const QpLanes<S>& lanes, int used, const S* values,
+                        int count, RealOf<S>* out) {
+  if (!out) return;
+  for (int l = 0; l < used; ++l)
+    LPGD_FOR (g, i, count) out[lanes.entry[l].slot * count + i] = get_lane(values[i], l);
+}
+
+template <class S, class Group>
+LPGD_HD void store_point(const Group& g, const QpWork<S>& work, const QpLanes<S>& lanes, int used,
+                         const S* x, const S* z, const QpPoint<RealOf<S>>& out) {
+  const QpDims& dims = work.dims;
+  store_rows(g, lanes, used, x, dims.n, out.x);
+  store_rows(g, lanes, used, z, dims.m, out.z);
+  store_rows(g, lanes, used, z + dims.m, dims.p, out.y);
+  store_rows(g, lanes, used, z + dims.lower(), dims.n_lb, out.z_lb);
+  store_rows(g, lanes, used, z + dims.upper(), dims.n_ub, out.z_ub);
+}
+
+LPGD_END_NAMESPACE
