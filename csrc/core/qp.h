@@ -7,7 +7,7 @@ LPGD_BEGIN_NAMESPACE
 
 // Active-set iterations of a warm re-solve before it is left to the interior point.
 constexpr int kWarmIterations = 8;
-constexpr int kPolishIterations = 2;
+constexpr int kPolishIterations = 6;
 constexpr int kRefinements = 4;
 
 template <class S, class Group>

@@ -116,9 +116,9 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
 // dz.
 //
 // Where the system is singular (a face of minimisers, redundant active rows), the right-hand side
-// may have a part that it can't produce. The regularised solve answers that part v with v / reg,
-// each correction adds as much again, and the residual keeps it. One more solve with that residual
-// shows the step to take out: what is left is the least-squares solution of least norm.
+// may have a part that it can't produce. The regularised solve answers that part with 1/reg times
+// itself, and the residual keeps it. Solving again without it gives the least-squares solution of
+// least norm.
 template <class S, class Group>
 LPGD_HD S implicit_direction(const Group& g, QpWork<S>& work) {
   using T = RealOf<S>;
@@ -129,16 +129,17 @@ LPGD_HD S implicit_direction(const Group& g, QpWork<S>& work) {
   LPGD_FOR (g, i, M) work.rz[i] = work.rz[i] * work.s[i];
   g.sync();
   const S size = max_nan(max_abs(g, work.rx, n), max_abs(g, work.rz, M));
-  const S kept =
-      kkt_solve_refined(g, work, S(0), work.rx, work.rz, work.dx, work.dz, kImplicitRefinements);
-  const S left = kkt_residual(g, work, S(0), work.rx, work.rz, work.dx, work.dz);
+  const auto solve = [&] {
+    kkt_solve_refined(g, work, S(0), work.rx, work.rz, work.dx, work.dz, kImplicitRefinements);
+    return kkt_residual(g, work, S(0), work.rx, work.rz, work.dx, work.dz);
+  };
+  S left = solve();
   const auto unreachable = less(S(Precision<T>::unreachable) * size, left);
   if (any_lane(unreachable)) {
-    kkt_solve(g, work, work.ex, work.ez, work.cx, work.cz);
-    const S times = S(1) + kept;
-    LPGD_FOR (g, j, n) work.dx[j] -= select(unreachable, times * work.cx[j], S(0));
-    LPGD_FOR (g, i, M) work.dz[i] -= select(unreachable, times * work.cz[i], S(0));
+    LPGD_FOR (g, j, n) work.rx[j] -= select(unreachable, work.ex[j], S(0));
+    LPGD_FOR (g, i, M) work.rz[i] -= select(unreachable, work.ez[i], S(0));
     g.sync();
+    left = solve();
   }
   return left;
 }

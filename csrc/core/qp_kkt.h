@@ -122,11 +122,10 @@ LPGD_HD S kkt_residual(const Group& g, const QpWork<S>& work, S rho, const S* rx
 }
 
 // Solve with up to `steps` of refinement. A lane takes corrections while each halves its residual,
-// and gives back one that did not lessen it. Returns how many it kept; ex, ez are those of its last
-// try.
+// and gives back one that did not lessen it.
 template <class S, class Group>
-LPGD_HD S kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, const S* rx, const S* rz,
-                            S* dx, S* dz, int steps) {
+LPGD_HD void kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, const S* rx,
+                               const S* rz, S* dx, S* dz, int steps) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
@@ -135,7 +134,6 @@ LPGD_HD S kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, const 
   const S target = S(Precision<T>::refine_target) * size;
   S norm = kkt_residual(g, work, rho, rx, rz, dx, dz);
   auto open = less(target, norm);
-  S kept = S(0);
   for (int step = 0; step < steps && any_lane(open); ++step) {
     kkt_solve(g, work, work.ex, work.ez, work.cx, work.cz);
     LPGD_FOR (g, j, n) dx[j] += select(open, work.cx[j], S(0));
@@ -148,11 +146,9 @@ LPGD_HD S kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, const 
       LPGD_FOR (g, i, M) dz[i] -= select(worse, work.cz[i], S(0));
       g.sync();
     }
-    kept += indicator<S>(mask_and(open, mask_not(worse)));
     open = mask_and(mask_and(open, less(next, S(T(0.5)) * norm)), less(target, next));
     norm = next;
   }
-  return kept;
 }
 
 LPGD_END_NAMESPACE

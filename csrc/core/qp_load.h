@@ -38,7 +38,8 @@ LPGD_HD void add_scaled(const Group& g, const QpLanes<S>& lanes, const RealOf<S>
 template <class S, class Group>
 LPGD_HD void check_convexity(const Group& g, QpWork<S>& work) {
   const int n = work.dims.n;
-  const S shift = S(Precision<RealOf<S>>::convexity_shift) * work.facts[kFactScaleP];
+  const S scale = select(less(S(0), work.facts[kFactScaleP]), work.facts[kFactScaleP], S(1));
+  const S shift = S(Precision<RealOf<S>>::convexity_shift) * scale;
   LPGD_FOR (g, j, n) work.H_diag[j] = shift;
   g.sync();
   const NormalMatrix<S> mat{n, S(1), work.P, work.H_diag, nullptr, nullptr, 0, nullptr};
@@ -74,7 +75,8 @@ LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<RealO
   check_convexity(g, work);
 }
 
-// `count` rows of G or A from slot `first` on, each scaled by a power of two to entries up to 1.
+// `count` rows of G or A from slot `first` on, each scaled by a power of two: its largest entry in
+// [1, 2).
 template <class S, class Group>
 LPGD_HD void load_rows(const Group& g, QpWork<S>& work, const QpLanes<S>& lanes,
                        const RealOf<S>* source, std::int64_t stride, int first, int count,
@@ -143,7 +145,7 @@ LPGD_HD QpVectorFacts<S> classify_slots(const Group& g, QpWork<S>& work) {
   LPGD_FOR (g, i, dims.slots()) {
     const S value = work.d[i];
     const bool equality = i >= m && i < m + p;
-    const auto bounded = less(abs_of(value), infinite);
+    const auto bounded = less(abs_of(value) * slot_scale(work, i), infinite);
     if (equality) {
       unusable = max_of(unusable, indicator<S>(mask_not(is_finite(value))));
     } else {

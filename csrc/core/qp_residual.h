@@ -62,59 +62,75 @@ LPGD_HD QpMeasure<S> measure(const Group& g, QpWork<S>& work, S rho, const S* x,
   return out;
 }
 
-// Certificates are looked for in the difference of two iterates: on an infeasible problem it tends
-// to a ray while the iterates only grow. A ray proves that nothing of size below 1/certificate
-// (times the size of the data) is feasible; a difference that is small against the iterate proves
+// Certificates are looked for in the difference of two iterates, which tends to a ray on an
+// infeasible problem, and in the iterate itself, once it is large. A ray proves that nothing of
+// size below 1/certificate (times the size of the data) is feasible; one that is small proves
 // nothing.
 template <class S>
-LPGD_INLINE MaskOf<S> is_ray(S value, S off, S step, S size, S data) {
-  using T = RealOf<S>;
-  const S tolerance = S(Precision<T>::certificate);
-  const auto grows = less(S(T(1e-3)) * (S(1) + size), step);
-  return mask_and(grows,
-                  mask_and(less(value, S(0)), less(off * (S(1) + data), -tolerance * value)));
+struct QpRay {
+  S value, off, step;  // d'z or q'x along it; how far it is from a ray; its size
+};
+
+template <class S, class Group>
+LPGD_HD MaskOf<S> is_ray(const Group& g, const QpRay<S>& ray, S least, S data) {
+  const S tolerance = S(Precision<RealOf<S>>::certificate);
+  const S value = g.sum(ray.value), off = g.max(ray.off), step = g.max(ray.step);
+  const auto aligned = less(off * (S(1) + data), -tolerance * value);
+  return mask_and(less(least, step), mask_and(less(value, S(0)), aligned));
 }
 
 // Lanes whose multipliers grow along C'z = 0, z >= 0 (free for equalities), d'z < 0: no x meets the
 // constraints. The fields of the last measure() are used.
 template <class S, class Group>
 LPGD_HD MaskOf<S> proves_primal_infeasible(const Group& g, const QpWork<S>& work) {
-  S value = S(0), step = S(0), size = S(0), data = S(0), off = S(0);
+  QpRay<S> change{S(0), S(0), S(0)}, whole{S(0), S(0), S(0)};
+  S data = S(0);
   LPGD_FOR (g, i, work.dims.slots()) {
-    const S change = work.z[i] - work.last_z[i];
-    const S below = select(less(S(0), work.equal_slot[i]), S(0), max_of(-change, S(0)));
-    value += work.d[i] * change;
-    step = max_of(step, abs_of(change));
-    size = max_of(size, abs_of(work.z[i]));
+    const S dz = work.z[i] - work.last_z[i];
+    const S below = select(less(S(0), work.equal_slot[i]), S(0), max_of(-dz, S(0)));
+    change.value += work.d[i] * dz;
+    change.step = max_of(change.step, abs_of(dz));
+    change.off = max_nan(change.off, below);
+    whole.value += work.d[i] * work.z[i];
+    whole.step = max_of(whole.step, abs_of(work.z[i]));
     data = max_of(data, abs_of(work.d[i]));
-    off = max_nan(off, below);
   }
   LPGD_FOR (g, j, work.dims.n) {
     const S Cz = -(work.rx[j] + work.Px[j] + work.q[j]);
-    off = max_nan(off, abs_of(Cz - work.last_Cz[j]));
+    change.off = max_nan(change.off, abs_of(Cz - work.last_Cz[j]));
+    whole.off = max_nan(whole.off, abs_of(Cz));
   }
-  return is_ray(g.sum(value), g.max(off), g.max(step), g.max(size), g.max(data));
+  data = g.max(data);
+  const S least = S(RealOf<S>(1e-3)) * (S(1) + g.max(whole.step));
+  return mask_or(is_ray(g, change, least, data), is_ray(g, whole, S(1), data));
 }
 
 // Lanes whose x grows along P x = 0, C x <= 0 (= 0 for equalities), q'x < 0: the objective has no
 // lower bound.
 template <class S, class Group>
 LPGD_HD MaskOf<S> proves_dual_infeasible(const Group& g, const QpWork<S>& work) {
-  S value = S(0), step = S(0), size = S(0), data = S(0), off = S(0);
+  QpRay<S> change{S(0), S(0), S(0)}, whole{S(0), S(0), S(0)};
+  S data = S(0);
   LPGD_FOR (g, j, work.dims.n) {
-    const S change = work.x[j] - work.last_x[j];
-    value += work.q[j] * change;
-    step = max_of(step, abs_of(change));
-    size = max_of(size, abs_of(work.x[j]));
+    const S dx = work.x[j] - work.last_x[j];
+    change.value += work.q[j] * dx;
+    change.step = max_of(change.step, abs_of(dx));
+    change.off = max_nan(change.off, abs_of(work.Px[j] - work.last_Px[j]));
+    whole.value += work.q[j] * work.x[j];
+    whole.step = max_of(whole.step, abs_of(work.x[j]));
+    whole.off = max_nan(whole.off, abs_of(work.Px[j]));
     data = max_of(data, abs_of(work.q[j]));
-    off = max_nan(off, abs_of(work.Px[j] - work.last_Px[j]));
   }
   LPGD_FOR (g, i, work.dims.slots()) {
-    const S change = work.on[i] * (work.Cx[i] - work.last_Cx[i]);
-    const S outside = max_of(change, S(0));
-    off = max_nan(off, select(less(S(0), work.equal_slot[i]), abs_of(change), outside));
+    const auto equality = less(S(0), work.equal_slot[i]);
+    const S dCx = work.on[i] * (work.Cx[i] - work.last_Cx[i]);
+    const S Cx = work.on[i] * work.Cx[i];
+    change.off = max_nan(change.off, select(equality, abs_of(dCx), max_of(dCx, S(0))));
+    whole.off = max_nan(whole.off, select(equality, abs_of(Cx), max_of(Cx, S(0))));
   }
-  return is_ray(g.sum(value), g.max(off), g.max(step), g.max(size), g.max(data));
+  data = g.max(data);
+  const S least = S(RealOf<S>(1e-3)) * (S(1) + g.max(whole.step));
+  return mask_or(is_ray(g, change, least, data), is_ray(g, whole, S(1), data));
 }
 
 // Keep this iterate for the next look.

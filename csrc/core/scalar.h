@@ -92,7 +92,7 @@ struct Precision<double> {
   static constexpr double convexity_shift =
       1e-9;  // P + shift * max(diag P) must factor, else indefinite
   static constexpr double refine_target = 1e-13;  // stop refining below this relative residual
-  static constexpr double certificate = 1e-8;  // a ray proves that nothing of size below 1 / this
+  static constexpr double certificate = 1e-7;  // a ray proves that nothing of size below 1 / this
   static constexpr double infinite_bound = 1e20;  // right-hand sides from here on are no bounds
   static constexpr double unreachable = 1e-6;     // residual share that no refinement removes
   static constexpr double tiny = 1e-280;
@@ -102,7 +102,7 @@ struct Precision<float> {
   static constexpr float pivot_floor = 1e-6F;
   static constexpr float primal_reg = 1e-6F;
   static constexpr float slot_reg = 1e-6F;
-  static constexpr float equality_reg = 1e-4F;
+  static constexpr float equality_reg = 4e-3F;
   static constexpr float active_primal_reg = 1e-4F;
   static constexpr float convexity_shift = 1e-4F;
   static constexpr float refine_target = 1e-6F;

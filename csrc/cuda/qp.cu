@@ -106,9 +106,10 @@ cudaError_t solve_qp(const QpTask<T>& task, const QpPlan& plan, void* workspace,
 }
 
 template <class T>
-cudaError_t resolve_qp(const QpTask<T>& task, const QpCombine<T>& combine, int sides, T* kind,
-                       T* tau, const T* rho, std::int32_t* shrunk, const QpPlan& plan,
-                       void* workspace, cudaStream_t stream) {
+cudaError_t resolve_qp(const QpTask<T>& task, const QpCombine<T>& combine,
+                       const std::int32_t* solved, int sides, T* kind, T* tau, const T* rho,
+                       std::int32_t* shrunk, const QpPlan& plan, void* workspace,
+                       cudaStream_t stream) {
   resolve_kernel<<<plan.blocks, plan.threads, 0, stream>>>(task, combine, solved, sides, kind, tau,
                                                            rho, shrunk, static_cast<T*>(workspace));
   return cudaGetLastError();

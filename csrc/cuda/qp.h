@@ -27,9 +27,10 @@ cudaError_t solve_qp(const QpTask<T>& task, const QpPlan& plan, void* workspace,
 // `kind` [batch] scratch; `tau` [batch] in: the step, out: the step used; `rho`, `shrunk` [batch].
 // task.solution and task.report have 2 * batch rows; combine is completed from them.
 template <class T>
-cudaError_t resolve_qp(const QpTask<T>& task, const QpCombine<T>& combine, int sides, T* kind,
-                       T* tau, const T* rho, std::int32_t* shrunk, const QpPlan& plan,
-                       void* workspace, cudaStream_t stream);
+cudaError_t resolve_qp(const QpTask<T>& task, const QpCombine<T>& combine,
+                       const std::int32_t* solved, int sides, T* kind, T* tau, const T* rho,
+                       std::int32_t* shrunk, const QpPlan& plan, void* workspace,
+                       cudaStream_t stream);
 
 template <class T>
 cudaError_t implicit_qp(const QpImplicitTask<T>& task, const QpPlan& plan, void* workspace,

@@ -30,12 +30,16 @@ inline Tensor new_tensor(const Tensor& like, std::initializer_list<std::int64_t>
   return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, dtype);
 }
 
+inline void check_device(const Tensor& tensor, const Tensor& like, const char* name) {
+  STD_TORCH_CHECK(tensor.is_cpu() == like.is_cpu() && tensor.get_device() == like.get_device(),
+                  name, " must be on the device of q");
+}
+
 // `tensor` must be contiguous, of the dtype and device of `like`; name is for the message.
 inline void check_like(const Tensor& tensor, const Tensor& like, const char* name) {
   STD_TORCH_CHECK(tensor.is_contiguous(), name, " must be contiguous");
   STD_TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), name, " must have the dtype of q");
-  STD_TORCH_CHECK(tensor.is_cpu() == like.is_cpu() && tensor.get_device() == like.get_device(),
-                  name, " must be on the device of q");
+  check_device(tensor, like, name);
 }
 
 // f(T{}) for T the number type of `tensor`

@@ -108,7 +108,7 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     std::vector<std::int32_t> shrunk(static_cast<std::size_t>(batch), 0);
     const T* tau_of = row_pointer<T>(tau, q, batch, 1, "tau");
     const T* rho_of = row_pointer<T>(rho, q, batch, 1, "rho");
-    kernels.upstream(problem, gradient, given_status(problem, status), kind.data(), 0, batch);
+    kernels.upstream(problem, gradient, given_status(problem, q, status), kind.data(), 0, batch);
 
     Resolve<T> resolve(task, codes);
     auto ok = [&](std::int64_t slot) { return codes[slot] == kQpOk; };
@@ -182,7 +182,7 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
     task.point = given_point<T>(task.problem, q, x, y, z, z_lb, z_ub);
     task.gradient = given_gradient<T>(task.problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
     QpDirectionTensors out = new_direction(q, task.problem);
-    task.solved = given_status(task.problem, status);
+    task.solved = given_status(task.problem, q, status);
     task.direction = direction_point<T>(out);
     task.report.status = std::get<5>(out).mutable_data_ptr<std::int32_t>();
     const QpKernelsOf<T>& kernels = qp_kernels().of<T>();

@@ -109,8 +109,10 @@ QpPoint<const T> given_point(const QpProblem<T>& problem, const Tensor& q, const
 
 // The statuses of a solve [batch], or null where none are given
 template <class T>
-const std::int32_t* given_status(const QpProblem<T>& problem, const MaybeTensor& status) {
+const std::int32_t* given_status(const QpProblem<T>& problem, const Tensor& q,
+                                 const MaybeTensor& status) {
   if (!is_present(status)) return nullptr;
+  check_device(*status, q, "status");
   STD_TORCH_CHECK(status->is_contiguous() && status->scalar_type() == ScalarType::Int &&
                       status->numel() == problem.batch,
                   "status must be a contiguous int32 tensor [batch]");

@@ -89,7 +89,7 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
 
     cuda::QpPlan plan{};
     const Tensor workspace = workspace_for(q, task.problem, &plan);
-    check_cuda(cuda::resolve_qp(task, combine, given_status(task.problem, status), combine.sides,
+    check_cuda(cuda::resolve_qp(task, combine, given_status(task.problem, q, status), combine.sides,
                                 kind.mutable_data_ptr<T>(), step.mutable_data_ptr<T>(), rho_of,
                                 shrunk.mutable_data_ptr<std::int32_t>(), plan,
                                 workspace.mutable_data_ptr(), scope.stream()),
@@ -116,7 +116,7 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
     if (task.problem.batch == 0) return out;
     task.point = given_point<T>(task.problem, q, x, y, z, z_lb, z_ub);
     task.gradient = given_gradient<T>(task.problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
-    task.solved = given_status(task.problem, status);
+    task.solved = given_status(task.problem, q, status);
     task.direction = direction_point<T>(out);
     task.report.status = std::get<5>(out).mutable_data_ptr<std::int32_t>();
     cuda::QpPlan plan{};
