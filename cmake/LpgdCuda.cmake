@@ -17,6 +17,9 @@ if(LPGD_CUDA STREQUAL "OFF")
 endif()
 
 include(CheckLanguage)
+if(NOT CMAKE_CUDA_COMPILER)
+  unset(CMAKE_CUDA_COMPILER CACHE) # an earlier NOTFOUND: nvcc may have come since
+endif()
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
   if(LPGD_CUDA STREQUAL "ON")
@@ -34,8 +37,9 @@ find_package(CUDAToolkit REQUIRED)
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
-# lets device code call the constexpr functions of the standard library, such as numeric_limits
-string(APPEND CMAKE_CUDA_FLAGS " --expt-relaxed-constexpr")
+# Device code may call constexpr functions of the standard library, such as numeric_limits; and the
+# architectures are compiled side by side.
+string(APPEND CMAKE_CUDA_FLAGS " --expt-relaxed-constexpr --threads=2")
 
 add_library(lpgd_cuda_headers INTERFACE)
 add_library(lpgd::cuda_headers ALIAS lpgd_cuda_headers)

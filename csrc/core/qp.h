@@ -10,9 +10,9 @@ constexpr int kWarmIterations = 8;
 constexpr int kPolishIterations = 6;
 constexpr int kRefinements = 4;
 
-template <class S, class Group>
-LPGD_HD void store_report(const Group& g, const QpLanes<S>& lanes, int used,
-                          const QpOutcome<S>& out, const QpReport<RealOf<S>>& report) {
+template <class S, class Src, class Group>
+LPGD_HD void store_report(const Group& g, const QpLanes<S, Src>& lanes, int used,
+                          const QpOutcome<S>& out, const QpReport<Src>& report) {
   if (g.lane() != 0) return;
   for (int l = 0; l < used; ++l) {
     const std::int64_t slot = lanes.entry[l].slot;
@@ -20,9 +20,9 @@ LPGD_HD void store_report(const Group& g, const QpLanes<S>& lanes, int used,
     if (report.iterations)
       report.iterations[slot] = static_cast<std::int32_t>(get_lane(out.iterations, l));
     if (report.residuals) {
-      report.residuals[3 * slot] = get_lane(out.measure.primal, l);
-      report.residuals[3 * slot + 1] = get_lane(out.measure.dual, l);
-      report.residuals[3 * slot + 2] = get_lane(out.measure.gap, l);
+      report.residuals[3 * slot] = static_cast<Src>(get_lane(out.measure.primal, l));
+      report.residuals[3 * slot + 1] = static_cast<Src>(get_lane(out.measure.dual, l));
+      report.residuals[3 * slot + 2] = static_cast<Src>(get_lane(out.measure.gap, l));
     }
   }
 }
@@ -57,12 +57,12 @@ LPGD_HD QpOutcome<S> solve_cold(const Group& g, QpWork<S>& work, S rho, RealOf<S
 }
 
 // Solve entries [first, first + used) of the task. `fresh`: the workspace holds no matrices yet.
-template <class S, class Group>
-LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<RealOf<S>>& task,
+template <class S, class Src, class Group>
+LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
                            std::int64_t first, int used, bool fresh) {
   using T = RealOf<S>;
   const int n = work.dims.n, M = work.dims.slots();
-  const QpLanes<S> lanes = lanes_of<S>(task.entries, first, used);
+  const QpLanes<S, Src> lanes = lanes_of<S>(task.entries, first, used);
   load_matrices(g, work, task.problem, lanes, fresh);
   const QpVectorFacts<S> facts =
       load_vectors(g, work, task.problem, task.point, task.gradient, lanes);
@@ -70,7 +70,8 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<RealOf<
   const auto sound = mask_and(facts.finite, convex);
   const auto usable = mask_and(sound, mask_not(facts.crossed));
   const S rho = lanes.rho * *work.cost_scale;
-  const S eps = S(task.settings.eps);
+  const T tolerance = static_cast<T>(task.settings.eps);
+  const S eps = S(tolerance);
 
   QpOutcome<S> out;
   out.status = S(T(kQpMaxIterations));
@@ -82,7 +83,7 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<RealOf<
         active_set(g, work, rho, eps, eps, kWarmIterations, kRefinements, usable, out);
     out.status = select(held, S(T(kQpOk)), out.status);
   } else {
-    out = solve_cold(g, work, rho, task.settings.eps, task.settings.max_iter, usable);
+    out = solve_cold(g, work, rho, tolerance, task.settings.max_iter, usable);
   }
   unscale_duals(g, work, work.z, work.z);
   // Unusable items and numbers that broke: a status and zeros, never nan.
@@ -106,22 +107,21 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<RealOf<
 }
 
 // Lanes whose forward solve ended with a point: ok, or max_iterations. All others have no gradient.
-template <class S>
-LPGD_HD MaskOf<S> has_point(const QpLanes<S>& lanes, const std::int32_t* status) {
+template <class S, class Src>
+LPGD_HD MaskOf<S> has_point(const QpLanes<S, Src>& lanes, const std::int32_t* status) {
   S failed = S(0);
   for (int l = 0; l < ScalarTraits<S>::lanes; ++l)
     if (status && status[lanes.entry[l].item] > kQpMaxIterations) set_lane(failed, l, RealOf<S>(1));
   return equal(failed, S(0));
 }
 
-template <class S, class Group>
-LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work,
-                              const QpImplicitTask<RealOf<S>>& task, std::int64_t first, int used,
-                              bool fresh) {
+template <class S, class Src, class Group>
+LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work, const QpImplicitTask<Src>& task,
+                              std::int64_t first, int used, bool fresh) {
   using T = RealOf<S>;
   const int n = work.dims.n, M = work.dims.slots();
-  const QpLanes<S> lanes = lanes_of<S>(nullptr, first, used);
-  const QpPoint<const T> none{nullptr, nullptr, nullptr, nullptr, nullptr};
+  const QpLanes<S, Src> lanes = lanes_of<S>(static_cast<const QpEntry<Src>*>(nullptr), first, used);
+  const QpPoint<const Src> none{nullptr, nullptr, nullptr, nullptr, nullptr};
   load_matrices(g, work, task.problem, lanes, fresh);
   const QpVectorFacts<S> facts = load_vectors(g, work, task.problem, none, none, lanes);
   load_point(g, work, task.point, lanes, work.x, work.z);

@@ -121,8 +121,9 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
   QpOutcome<S> out;
   out.status = S(T(kQpMaxIterations));
   out.iterations = S(0);
-  S since_best = S(0);
+  S since_best = S(0), least_no_point = S(1), least_no_bound = S(1);
   auto open = active;
+  auto stuck = mask_and(active, mask_not(active));
   for (int iter = 0;; ++iter) {
     const QpMeasure<S> now = measure(g, work, rho, work.x, work.z, work.s);
     if (iter == 0) out.measure = now;
@@ -142,13 +143,18 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
     const auto stalled =
         mask_or(less(S(T(kStallSteps)), since_best), mask_not(is_finite(now.merit)));
     if (iter > 0 && any_lane(open)) {
-      const auto primal = mask_and(open, proves_primal_infeasible(g, work));
-      const auto dual = mask_and(open, proves_dual_infeasible(g, work));
+      const S no_point = proves_primal_infeasible(g, work);
+      const S no_bound = proves_dual_infeasible(g, work);
+      const auto primal = mask_and(open, less(no_point, S(Precision<T>::certificate)));
+      const auto dual = mask_and(open, less(no_bound, S(Precision<T>::certificate)));
       out.status = select(dual, S(T(kQpDualInfeasible)), out.status);
       out.status = select(primal, S(T(kQpPrimalInfeasible)), out.status);
+      least_no_point = select(open, min_of(least_no_point, no_point), least_no_point);
+      least_no_bound = select(open, min_of(least_no_bound, no_bound), least_no_bound);
       open = mask_and(open, mask_not(mask_or(primal, dual)));
     }
     remember_iterate(g, work);
+    stuck = mask_or(stuck, mask_and(open, stalled));
     open = mask_and(open, mask_not(stalled));
     if (iter >= max_iter || !any_lane(open)) break;
     out.iterations = select(open, S(T(iter + 1)), out.iterations);
@@ -210,6 +216,14 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
     }
     g.sync();
   }
+  // A lane that stalled nowhere near a solution is called by the better of its proofs, if that was
+  // good enough to be one at a lesser size.
+  const auto lost = mask_and(stuck, less(S(T(1e-2)), out.measure.merit));
+  const S weak = S(Precision<T>::weak_certificate);
+  const auto primal = mask_and(less(least_no_point, weak), less(least_no_point, least_no_bound));
+  const auto dual = mask_and(less(least_no_bound, weak), mask_not(primal));
+  out.status = select(mask_and(lost, primal), S(T(kQpPrimalInfeasible)), out.status);
+  out.status = select(mask_and(lost, dual), S(T(kQpDualInfeasible)), out.status);
   return out;
 }
 

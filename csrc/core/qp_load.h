@@ -5,12 +5,12 @@
 
 LPGD_BEGIN_NAMESPACE
 
-template <class S>
-LPGD_INLINE S gather(const QpLanes<S>& lanes, const RealOf<S>* base, std::int64_t stride,
+template <class S, class Src>
+LPGD_INLINE S gather(const QpLanes<S, Src>& lanes, const Src* base, std::int64_t stride,
                      std::int64_t offset) {
   S out;
   for (int l = 0; l < ScalarTraits<S>::lanes; ++l)
-    set_lane(out, l, base[lanes.entry[l].item * stride + offset]);
+    set_lane(out, l, static_cast<RealOf<S>>(base[lanes.entry[l].item * stride + offset]));
   return out;
 }
 
@@ -20,26 +20,27 @@ LPGD_INLINE S indicator(MaskOf<S> mask) {
   return select(mask, S(1), S(0));
 }
 
-template <class S, class Group>
-LPGD_HD void load_vector(const Group& g, const QpLanes<S>& lanes, const RealOf<S>* base,
+template <class S, class Src, class Group>
+LPGD_HD void load_vector(const Group& g, const QpLanes<S, Src>& lanes, const Src* base,
                          std::int64_t stride, int count, S* out) {
   LPGD_FOR (g, i, count) out[i] = gather<S>(lanes, base, stride, i);
 }
 
 // x += coefficient * row of `direction` (a null direction is zero)
-template <class S, class Group>
-LPGD_HD void add_scaled(const Group& g, const QpLanes<S>& lanes, const RealOf<S>* direction,
+template <class S, class Src, class Group>
+LPGD_HD void add_scaled(const Group& g, const QpLanes<S, Src>& lanes, const Src* direction,
                         int count, S coefficient, S* x) {
   if (!direction) return;
   LPGD_FOR (g, i, count) x[i] += coefficient * gather<S>(lanes, direction, count, i);
 }
 
 // Is P + shift I positive definite? Rounding of a semidefinite P passes, anything worse does not.
-template <class S, class Group>
+// The rounding is that of the array P came in, `Src`.
+template <class Src, class S, class Group>
 LPGD_HD void check_convexity(const Group& g, QpWork<S>& work) {
   const int n = work.dims.n;
   const S scale = select(less(S(0), work.facts[kFactScaleP]), work.facts[kFactScaleP], S(1));
-  const S shift = S(Precision<RealOf<S>>::convexity_shift) * scale;
+  const S shift = S(static_cast<RealOf<S>>(Precision<Src>::convexity_shift)) * scale;
   LPGD_FOR (g, j, n) work.H_diag[j] = shift;
   g.sync();
   const NormalMatrix<S> mat{n, S(1), work.P, work.H_diag, nullptr, nullptr, 0, nullptr};
@@ -49,9 +50,9 @@ LPGD_HD void check_convexity(const Group& g, QpWork<S>& work) {
 }
 
 // P, symmetrised. Non-finite numbers are found on the way: v - v is 0 for a finite v, else nan.
-template <class S, class Group>
-LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<RealOf<S>>& problem,
-                          const QpLanes<S>& lanes) {
+template <class S, class Src, class Group>
+LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<Src>& problem,
+                          const QpLanes<S, Src>& lanes) {
   const int n = work.dims.n;
   S finite = S(0), scale = S(0);
   LPGD_FOR (g, i, n)
@@ -72,14 +73,14 @@ LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<RealO
     work.facts[kFactScaleP] = scale;
   }
   g.sync();
-  check_convexity(g, work);
+  check_convexity<Src>(g, work);
 }
 
 // `count` rows of G or A from slot `first` on, each scaled by a power of two: its largest entry in
 // [1, 2).
-template <class S, class Group>
-LPGD_HD void load_rows(const Group& g, QpWork<S>& work, const QpLanes<S>& lanes,
-                       const RealOf<S>* source, std::int64_t stride, int first, int count,
+template <class S, class Src, class Group>
+LPGD_HD void load_rows(const Group& g, QpWork<S>& work, const QpLanes<S, Src>& lanes,
+                       const Src* source, std::int64_t stride, int first, int count,
                        S* finite_out) {
   const int n = work.dims.n, rows = work.dims.rows();
   S finite = S(0);
@@ -103,9 +104,9 @@ LPGD_HD void load_rows(const Group& g, QpWork<S>& work, const QpLanes<S>& lanes,
 }
 
 // Shared matrices stay in the workspace from one pack to the next.
-template <class S, class Group>
-LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<RealOf<S>>& problem,
-                           const QpLanes<S>& lanes, bool first) {
+template <class S, class Src, class Group>
+LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<Src>& problem,
+                           const QpLanes<S, Src>& lanes, bool first) {
   const int m = work.dims.m, p = work.dims.p;
   if (first) {
     LPGD_FOR (g, k, kFacts) work.facts[k] = S(0);
@@ -169,10 +170,10 @@ LPGD_HD QpVectorFacts<S> classify_slots(const Group& g, QpWork<S>& work) {
 
 // Adds coefficient * dl/d(multiplier) to the values of the slots. The multiplier of a fixed
 // variable stands for z_lb where it is positive and for -z_ub where it is negative.
-template <class S, class Group>
-LPGD_HD void add_dual_gradient(const Group& g, const QpWork<S>& work, const QpLanes<S>& lanes,
-                               const QpPoint<const RealOf<S>>& point,
-                               const QpPoint<const RealOf<S>>& gradient, S coefficient, S* values) {
+template <class S, class Src, class Group>
+LPGD_HD void add_dual_gradient(const Group& g, const QpWork<S>& work, const QpLanes<S, Src>& lanes,
+                               const QpPoint<const Src>& point, const QpPoint<const Src>& gradient,
+                               S coefficient, S* values) {
   const QpDims& dims = work.dims;
   const int n = dims.n;
   add_scaled(g, lanes, gradient.z, dims.m, coefficient, values);
@@ -192,12 +193,12 @@ LPGD_HD void add_dual_gradient(const Group& g, const QpWork<S>& work, const QpLa
 
 // Right-hand sides, shifted where LPGD asks for it, and scaled. `point` gives the anchor of the
 // proximal term.
-template <class S, class Group>
+template <class S, class Src, class Group>
 LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
-                                      const QpProblem<RealOf<S>>& problem,
-                                      const QpPoint<const RealOf<S>>& point,
-                                      const QpPoint<const RealOf<S>>& gradient,
-                                      const QpLanes<S>& lanes) {
+                                      const QpProblem<Src>& problem,
+                                      const QpPoint<const Src>& point,
+                                      const QpPoint<const Src>& gradient,
+                                      const QpLanes<S, Src>& lanes) {
   const QpDims& dims = work.dims;
   const int n = dims.n, m = dims.m, p = dims.p, lb0 = dims.lower(), ub0 = dims.upper();
   load_vector(g, lanes, problem.q, problem.stride_q, n, work.q);
@@ -236,9 +237,9 @@ LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
 }
 
 // The given primal-dual point, scaled.
-template <class S, class Group>
-LPGD_HD void load_point(const Group& g, QpWork<S>& work, const QpPoint<const RealOf<S>>& point,
-                        const QpLanes<S>& lanes, S* x, S* z) {
+template <class S, class Src, class Group>
+LPGD_HD void load_point(const Group& g, QpWork<S>& work, const QpPoint<const Src>& point,
+                        const QpLanes<S, Src>& lanes, S* x, S* z) {
   const QpDims& dims = work.dims;
   load_vector(g, lanes, point.x, dims.n, dims.n, x);
   if (dims.m > 0) load_vector(g, lanes, point.z, dims.m, dims.m, z);
@@ -281,17 +282,18 @@ LPGD_HD void unscale_duals(const Group& g, const QpWork<S>& work, const S* sign_
   g.sync();
 }
 
-template <class S, class Group>
-LPGD_HD void store_rows(const Group& g, const QpLanes<S>& lanes, int used, const S* values,
-                        int count, RealOf<S>* out) {
+template <class S, class Src, class Group>
+LPGD_HD void store_rows(const Group& g, const QpLanes<S, Src>& lanes, int used, const S* values,
+                        int count, Src* out) {
   if (!out) return;
   for (int l = 0; l < used; ++l)
-    LPGD_FOR (g, i, count) out[lanes.entry[l].slot * count + i] = get_lane(values[i], l);
+    LPGD_FOR (g, i, count)
+      out[lanes.entry[l].slot * count + i] = static_cast<Src>(get_lane(values[i], l));
 }
 
-template <class S, class Group>
-LPGD_HD void store_point(const Group& g, const QpWork<S>& work, const QpLanes<S>& lanes, int used,
-                         const S* x, const S* z, const QpPoint<RealOf<S>>& out) {
+template <class S, class Src, class Group>
+LPGD_HD void store_point(const Group& g, const QpWork<S>& work, const QpLanes<S, Src>& lanes,
+                         int used, const S* x, const S* z, const QpPoint<Src>& out) {
   const QpDims& dims = work.dims;
   store_rows(g, lanes, used, x, dims.n, out.x);
   store_rows(g, lanes, used, z, dims.m, out.z);

@@ -71,18 +71,20 @@ struct QpRay {
   S value, off, step;  // d'z or q'x along it; how far it is from a ray; its size
 };
 
+// How far from a proof, relative: its distance from a ray against the value along it. At least 1
+// where it is none at all.
 template <class S, class Group>
-LPGD_HD MaskOf<S> is_ray(const Group& g, const QpRay<S>& ray, S least, S data) {
-  const S tolerance = S(Precision<RealOf<S>>::certificate);
+LPGD_HD S doubt(const Group& g, const QpRay<S>& ray, S least, S data) {
   const S value = g.sum(ray.value), off = g.max(ray.off), step = g.max(ray.step);
-  const auto aligned = less(off * (S(1) + data), -tolerance * value);
-  return mask_and(less(least, step), mask_and(less(value, S(0)), aligned));
+  const auto there = mask_and(less(least, step), less(value, S(0)));
+  const S share = off * (S(1) + data) / select(there, -value, S(1));
+  return select(mask_and(there, equal(share, share)), share, S(1));
 }
 
-// Lanes whose multipliers grow along C'z = 0, z >= 0 (free for equalities), d'z < 0: no x meets the
-// constraints. The fields of the last measure() are used.
+// Multipliers along C'z = 0, z >= 0 (free for equalities), d'z < 0: no x meets the constraints.
+// Returns the doubt left. The fields of the last measure() are used.
 template <class S, class Group>
-LPGD_HD MaskOf<S> proves_primal_infeasible(const Group& g, const QpWork<S>& work) {
+LPGD_HD S proves_primal_infeasible(const Group& g, const QpWork<S>& work) {
   QpRay<S> change{S(0), S(0), S(0)}, whole{S(0), S(0), S(0)};
   S data = S(0);
   LPGD_FOR (g, i, work.dims.slots()) {
@@ -102,13 +104,13 @@ LPGD_HD MaskOf<S> proves_primal_infeasible(const Group& g, const QpWork<S>& work
   }
   data = g.max(data);
   const S least = S(RealOf<S>(1e-3)) * (S(1) + g.max(whole.step));
-  return mask_or(is_ray(g, change, least, data), is_ray(g, whole, S(1), data));
+  return min_of(doubt(g, change, least, data), doubt(g, whole, S(1), data));
 }
 
-// Lanes whose x grows along P x = 0, C x <= 0 (= 0 for equalities), q'x < 0: the objective has no
-// lower bound.
+// x along P x = 0, C x <= 0 (= 0 for equalities), q'x < 0: the objective has no lower bound.
+// Returns the doubt left.
 template <class S, class Group>
-LPGD_HD MaskOf<S> proves_dual_infeasible(const Group& g, const QpWork<S>& work) {
+LPGD_HD S proves_dual_infeasible(const Group& g, const QpWork<S>& work) {
   QpRay<S> change{S(0), S(0), S(0)}, whole{S(0), S(0), S(0)};
   S data = S(0);
   LPGD_FOR (g, j, work.dims.n) {
@@ -130,7 +132,7 @@ LPGD_HD MaskOf<S> proves_dual_infeasible(const Group& g, const QpWork<S>& work) 
   }
   data = g.max(data);
   const S least = S(RealOf<S>(1e-3)) * (S(1) + g.max(whole.step));
-  return mask_or(is_ray(g, change, least, data), is_ray(g, whole, S(1), data));
+  return min_of(doubt(g, change, least, data), doubt(g, whole, S(1), data));
 }
 
 // Keep this iterate for the next look.

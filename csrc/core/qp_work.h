@@ -118,22 +118,22 @@ LPGD_HOST_TOO std::size_t qp_work_scalars(const QpDims& dims) {
   return work.bind(dims, nullptr);
 }
 
-// The entries of a pack; a pack's spare lanes repeat its last problem.
-template <class S>
+// The entries of a pack; a pack's spare lanes repeat its last problem. `Src` is the number type of
+// the batch's arrays, which may be narrower than the lanes.
+template <class S, class Src>
 struct QpLanes {
-  using T = RealOf<S>;
-  QpEntry<T> entry[ScalarTraits<S>::lanes];
+  QpEntry<Src> entry[ScalarTraits<S>::lanes];
   S shift, rho;
 };
 
-template <class S>
-LPGD_HD QpLanes<S> lanes_of(const QpEntry<RealOf<S>>* entries, std::int64_t first, int used) {
-  QpLanes<S> lanes;
+template <class S, class Src>
+LPGD_HD QpLanes<S, Src> lanes_of(const QpEntry<Src>* entries, std::int64_t first, int used) {
+  QpLanes<S, Src> lanes;
   for (int l = 0; l < ScalarTraits<S>::lanes; ++l) {
     const std::int64_t index = first + (l < used ? l : used - 1);
-    lanes.entry[l] = entries ? entries[index] : QpEntry<RealOf<S>>{index, index, 0, 0};
-    set_lane(lanes.shift, l, lanes.entry[l].shift);
-    set_lane(lanes.rho, l, lanes.entry[l].rho);
+    lanes.entry[l] = entries ? entries[index] : QpEntry<Src>{index, index, 0, 0};
+    set_lane(lanes.shift, l, static_cast<RealOf<S>>(lanes.entry[l].shift));
+    set_lane(lanes.rho, l, static_cast<RealOf<S>>(lanes.entry[l].rho));
   }
   return lanes;
 }

@@ -37,31 +37,33 @@ int used_lanes(std::int64_t count, std::int64_t pack) {
   return static_cast<int>(left < lane_count<T>() ? left : lane_count<T>());
 }
 
-template <class T>
+// `Work` is the precision of the lanes, `T` that of the arrays.
+template <class Work, class T>
 std::size_t workspace_bytes(const QpProblem<T>& problem) {
-  return qp_work_scalars<Lanes<T>>(dims_of(problem)) * sizeof(Lanes<T>);
+  return qp_work_scalars<Lanes<Work>>(dims_of(problem)) * sizeof(Lanes<Work>);
 }
 
-template <class T>
+template <class Work, class T>
 void solve(const QpTask<T>& task, std::int64_t count, std::int64_t begin, std::int64_t end,
            void* workspace, bool fresh) {
-  QpWork<Lanes<T>> work;
-  work.bind(dims_of(task.problem), static_cast<Lanes<T>*>(workspace));
+  QpWork<Lanes<Work>> work;
+  work.bind(dims_of(task.problem), static_cast<Lanes<Work>*>(workspace));
   for (std::int64_t pack = begin; pack < end; ++pack) {
-    solve_entries(SerialGroup{}, work, task, pack * lane_count<T>(), used_lanes<T>(count, pack),
-                  fresh);
+    solve_entries(SerialGroup{}, work, task, pack * lane_count<Work>(),
+                  used_lanes<Work>(count, pack), fresh);
     fresh = false;
   }
 }
 
+// Always in double: it is one factorisation, and single precision would lose what the solve gained.
 template <class T>
 void implicit(const QpImplicitTask<T>& task, std::int64_t begin, std::int64_t end, void* workspace,
               bool fresh) {
-  QpWork<Lanes<T>> work;
-  work.bind(dims_of(task.problem), static_cast<Lanes<T>*>(workspace));
+  QpWork<Lanes<double>> work;
+  work.bind(dims_of(task.problem), static_cast<Lanes<double>*>(workspace));
   for (std::int64_t pack = begin; pack < end; ++pack) {
-    implicit_entries(SerialGroup{}, work, task, pack * lane_count<T>(),
-                     used_lanes<T>(task.problem.batch, pack), fresh);
+    implicit_entries(SerialGroup{}, work, task, pack * lane_count<double>(),
+                     used_lanes<double>(task.problem.batch, pack), fresh);
     fresh = false;
   }
 }
@@ -90,8 +92,9 @@ void outer_sums(const T* a1, const T* b1, const T* a2, const T* b2, int rows, in
 
 template <class T>
 constexpr QpKernelsOf<T> table() {
-  return {lane_count<T>(), workspace_bytes<T>, solve<T>,     implicit<T>,
-          upstream<T>,     combine<T>,         outer_sums<T>};
+  return {lane_count<T>(),      workspace_bytes<T, T>, solve<T, T>, workspace_bytes<double, T>,
+          lane_count<double>(), solve<double, T>,      implicit<T>, upstream<T>,
+          combine<T>,           outer_sums<T>};
 }
 
 }  // namespace

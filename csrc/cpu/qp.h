@@ -18,6 +18,13 @@ struct QpKernelsOf {
   // private to the caller; `fresh` says that it holds nothing of this task yet.
   void (*solve)(const QpTask<T>& task, std::int64_t count, std::int64_t begin, std::int64_t end,
                 void* workspace, bool fresh);
+  // The same in double precision, for items that single precision could not solve.
+  std::size_t (*wide_workspace_bytes)(const QpProblem<T>& problem);
+  int wide_lanes;
+  void (*solve_wide)(const QpTask<T>& task, std::int64_t count, std::int64_t begin,
+                     std::int64_t end, void* workspace, bool fresh);
+
+  // Works in double whatever T is: packs are counted in wide_lanes.
   void (*implicit)(const QpImplicitTask<T>& task, std::int64_t begin, std::int64_t end,
                    void* workspace, bool fresh);
 

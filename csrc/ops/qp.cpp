@@ -3,6 +3,7 @@
 #include "ops/qp.h"
 
 #include <tuple>
+#include <utility>
 
 #include "cpu/qp.h"
 
@@ -13,10 +14,27 @@ namespace {
 template <class T>
 void solve_entries(const QpTask<T>& task, std::int64_t count) {
   const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
-  const std::int64_t packs = (count + kernels.lanes - 1) / kernels.lanes;
-  parallel_items(packs, kernels.workspace_bytes(task.problem),
+  parallel_items((count + kernels.lanes - 1) / kernels.lanes, kernels.workspace_bytes(task.problem),
                  [&](void* workspace, std::int64_t pack, bool fresh) {
                    kernels.solve(task, count, pack, pack + 1, workspace, fresh);
+                 });
+}
+
+// Entries that single precision left unsolved, once more in double.
+template <class T>
+void solve_unsolved(QpTask<T> task, std::vector<QpEntry<T>> entries) {
+  if (sizeof(T) == sizeof(double)) return;
+  std::erase_if(entries, [&](const QpEntry<T>& entry) {
+    return task.report.status[entry.slot] != kQpMaxIterations;
+  });
+  if (entries.empty()) return;
+  task.entries = entries.data();
+  const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
+  const auto count = static_cast<std::int64_t>(entries.size());
+  parallel_items((count + kernels.wide_lanes - 1) / kernels.wide_lanes,
+                 kernels.wide_workspace_bytes(task.problem),
+                 [&](void* workspace, std::int64_t pack, bool fresh) {
+                   kernels.solve_wide(task, count, pack, pack + 1, workspace, fresh);
                  });
 }
 
@@ -36,6 +54,11 @@ QpSolutionTensors solve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTen
     task.solution = solution_point<T>(out);
     task.report = solution_report<T>(out);
     solve_entries(task, problem.batch);
+    if (sizeof(T) < sizeof(double)) {
+      std::vector<QpEntry<T>> all;
+      for (std::int64_t i = 0; i < problem.batch; ++i) all.push_back({i, i, T(0), T(0)});
+      solve_unsolved(task, std::move(all));
+    }
     return out;
   });
 }
@@ -59,6 +82,7 @@ class Resolve {
       task.method = method;
       task.entries = entries_.data();
       solve_entries(task, static_cast<std::int64_t>(entries_.size()));
+      if (method == QpMethod::kInterior) solve_unsolved(task, entries_);
       std::erase_if(entries_,
                     [&](const QpEntry<T>& entry) { return status_[entry.slot] == kQpOk; });
     }
@@ -186,8 +210,8 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
     task.direction = direction_point<T>(out);
     task.report.status = std::get<5>(out).mutable_data_ptr<std::int32_t>();
     const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
-    const std::int64_t packs = (task.problem.batch + kernels.lanes - 1) / kernels.lanes;
-    parallel_items(packs, kernels.workspace_bytes(task.problem),
+    const std::int64_t packs = (task.problem.batch + kernels.wide_lanes - 1) / kernels.wide_lanes;
+    parallel_items(packs, kernels.wide_workspace_bytes(task.problem),
                    [&](void* workspace, std::int64_t pack, bool fresh) {
                      kernels.implicit(task, pack, pack + 1, workspace, fresh);
                    });

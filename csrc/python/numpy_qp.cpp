@@ -95,6 +95,24 @@ void solve_packs(const QpTask<T>& task, int threads) {
   for (std::thread& thread : others) thread.join();
 }
 
+// Items that single precision left unsolved, once more in double.
+template <class T>
+void solve_unsolved(QpTask<T> task) {
+  if (sizeof(T) == sizeof(double)) return;
+  std::vector<QpEntry<T>> entries;
+  for (std::int64_t i = 0; i < task.problem.batch; ++i)
+    if (task.report.status[i] == kQpMaxIterations) entries.push_back({i, i, T(0), T(0)});
+  if (entries.empty()) return;
+  task.entries = entries.data();
+  const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
+  const auto count = static_cast<std::int64_t>(entries.size());
+  const std::unique_ptr<void, void (*)(void*)> workspace(
+      ::operator new(kernels.wide_workspace_bytes(task.problem), std::align_val_t{64}),
+      [](void* data) { ::operator delete(data, std::align_val_t{64}); });
+  kernels.solve_wide(task, count, 0, (count + kernels.wide_lanes - 1) / kernels.wide_lanes,
+                     workspace.get(), true);
+}
+
 template <class T>
 py::tuple solve_qp(const MaybeArray<T>& P, const Array<T>& q, const MaybeArray<T>& G,
                    const MaybeArray<T>& h, const MaybeArray<T>& A, const MaybeArray<T>& b,
@@ -134,6 +152,7 @@ py::tuple solve_qp(const MaybeArray<T>& P, const Array<T>& q, const MaybeArray<T
   {
     const py::gil_scoped_release unlocked;
     solve_packs(task, threads);
+    solve_unsolved(task);
   }
   return py::make_tuple(x, y, z, z_lb, z_ub, status, iterations, residuals);
 }

@@ -189,7 +189,7 @@ def _warn_of_small_tau(q: Tensor | None, grads: list[Tensor | None], options: Op
     if not (_inspectable(g) and _inspectable(q)):
         return
     shift = strategy.tau * float(g.detach().abs().max())
-    size = 1.0 + float(q.detach().abs().max())
+    size = float(q.detach().abs().max())
     if 0.0 < shift < options.eps * size:
         warnings.warn(
             f"{options.name}: LPGD shifts q by at most {shift:.1e}, below what the tolerance "

@@ -41,6 +41,7 @@ TWO_STAGE = "two-stage (MSE)"
 IMPLICIT = "implicit"
 LPGD_LOWER = "LPGD lower"
 LPGD_AVERAGE = "LPGD average"
+NO_TRADE = 1e-7  # of the portfolio
 METHODS = (TWO_STAGE, IMPLICIT, LPGD_LOWER, LPGD_AVERAGE)
 
 
@@ -146,7 +147,10 @@ class MeanVariance(nn.Module):
 
     def realise(self, w: Tensor, previous: Tensor, returns: Tensor) -> tuple[Tensor, ...]:
         """Utility, net return (percent) and turnover, each [...], of holding w for one week."""
-        turnover = (w - previous).abs().sum(-1)
+        traded = w - previous
+        # most weights don't move at all; the cost's derivative there is 0 and not the sign of a
+        # rounding error, on which whole trainings would come to depend
+        turnover = traded.abs().where(traded.abs() > NO_TRADE, 0.0).sum(-1)
         gross = (w * returns).sum(-1)
         net = gross - self.cost * turnover
         return net - self.risk_aversion / 200 * gross.square(), net, turnover

@@ -1,0 +1,108 @@
+"""README.md and docs/: every Python example runs, every link leads somewhere, what is quoted from
+the code is what the code says.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import lpgd_native  # noqa: F401  registers torch.ops.lpgd
+from _build_tree import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """The line each fenced block of a language starts on, and its text."""
+    text = page.read_text()
+    return [
+        (text.count("\n", 0, match.start()) + 1, match[2])
+        for match in BLOCK.finditer(text)
+        if match[1] == language
+    ]
+
+
+def _prose(page: Path) -> str:
+    return BLOCK.sub("", page.read_text())
+
+
+EXAMPLES = [
+    pytest.param(page, line, code, id=f"{page.name}:{line}")
+    for page in PAGES
+    for line, code in _blocks(page, "python")
+]
+
+
+def test_there_are_examples() -> None:
+    assert {page.name for page, *_ in (example.values for example in EXAMPLES)} >= {
+        "README.md",
+        "math.md",
+        "ops.md",
+    }
+
+
+@pytest.mark.parametrize(("page", "line", "code"), EXAMPLES)
+def test_example_runs(page: Path, line: int, code: str) -> None:
+    source = "\n" * line + code  # so that a traceback shows the page's own line numbers
+    state = torch.random.get_rng_state()
+    try:
+        exec(compile(source, str(page), "exec"), {"__name__": "__docs__"})
+    finally:
+        torch.random.set_rng_state(state)
+
+
+def _anchor(heading: str) -> str:
+    """GitHub's anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{page.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", _prose(there), re.MULTILINE)
+            assert anchor in map(_anchor, headings), f"{page.name}: {target}"
+
+
+def test_schemas_are_those_of_the_operators() -> None:
+    quoted = {
+        " ".join(code.split()).partition("(")[0]: re.sub(r"\s+", " ", code).strip()
+        for _, code in _blocks(ROOT / "docs" / "ops.md", "")
+        if "->" in code
+    }
+    assert set(quoted) == {"solve_qp", "resolve_qp", "implicit_qp", "outer_sum"}
+    for name, text in quoted.items():
+        assert f"lpgd::{text}" == str(getattr(torch.ops.lpgd, name).default._schema)
+
+
+def test_constants_are_those_of_the_code() -> None:
+    header = (ROOT / "csrc" / "core" / "scalar.h").read_text()
+    declared = re.findall(r"static constexpr (double|float) (\w+) =\s*([\d.e-]+)F?;", header)
+    expected: dict[str, dict[str, float]] = {}
+    for kind, name, value in declared:
+        expected.setdefault(name, {})[kind] = float(value)
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([\d.e-]+) \| ([\d.e-]+) \|",
+        (ROOT / "docs" / "math.md").read_text(),
+        re.MULTILINE,
+    )
+    shown = {name: {"double": float(a), "float": float(b)} for name, a, b in rows}
+    assert shown == expected
+
+
+def test_limits_are_those_of_the_code() -> None:
+    core = "".join(path.read_text() for path in sorted((ROOT / "csrc" / "core").glob("*.h")))
+    declared = dict(re.findall(r"constexpr int (k\w+) = (\d+);", core))
+    shown = re.findall(r"`(k\w+)` = (\d+)", (ROOT / "docs" / "math.md").read_text())
+    assert shown
+    assert {name: declared[name] for name, _ in shown} == dict(shown)
