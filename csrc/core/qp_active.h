@@ -39,9 +39,11 @@ LPGD_HD void guess_active(const Group& g, QpWork<S>& work) {
 
 // Primal-dual active-set iterations (Hintermueller, Ito & Kunisch 2002) from x, z in the workspace:
 // guess the active rows, solve for them as equalities, move rows whose sign is wrong, repeat. A
-// guess that holds gives the exact solution for the price of one factorisation. Lanes that end with
-// every sign right to `eps` and a merit below `accept` are returned; their x, z hold the solution,
-// and `out` gets their measure. The active set is left in work.s.
+// guess that holds gives the exact solution for the price of one factorisation. Signs are mended
+// down to rounding: on a nearly degenerate problem a set whose signs are wrong by `eps` alone is
+// another set, and x off by far more. Lanes that met a point with every sign right to `eps` and a
+// merit below `accept` are returned; x, z hold the one whose signs were best (kept in last_x,
+// last_z meanwhile), and `out` gets its measure.
 template <class S, class Group>
 LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S accept, int max_iter,
                              int refinements, MaskOf<S> lanes, QpOutcome<S>& out) {
@@ -51,6 +53,7 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
   detail::guess_active(g, work);
   auto open = lanes;
   auto done = mask_and(lanes, mask_not(lanes));
+  S least_wrong = eps;
   for (int iter = 0; iter < max_iter && any_lane(open); ++iter) {
     const S reg = detail::active_weights(g, work, work.s);
     kkt_factor(g, work, rho + reg);
@@ -80,33 +83,37 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
       g.sync();
     }
     // Signs: rows to drop have a negative multiplier, rows to add are violated.
-    const S z_tolerance = eps * now.z_scale;
+    const S sign = S(Precision<T>::sign_tolerance);
     S wrong = S(0);
     LPGD_FOR (g, i, M) {
       const auto inner = less(work.equal_slot[i], work.on[i]);
-      const S slack = work.d[i] - work.Cx[i];
       const auto in = less(S(0), work.s[i]);
-      const auto drop = mask_and(mask_and(inner, in), less(work.z[i], -z_tolerance));
-      const auto add =
-          mask_and(mask_and(inner, mask_not(in)), less(slack, -eps * (S(1) + abs_of(work.d[i]))));
-      const auto flip = mask_and(mask_or(drop, add), open);
-      wrong = max_of(wrong, select(flip, S(1), S(0)));
-      work.ds[i] = select(flip, S(1) - work.s[i], work.s[i]);
+      const S slack = (work.d[i] - work.Cx[i]) / (S(1) + abs_of(work.d[i]));
+      const S worst = select(inner, -select(in, work.z[i] / now.z_scale, slack), S(0));
+      wrong = max_nan(wrong, worst);
+      work.ds[i] = select(mask_and(open, less(sign, worst)), S(1) - work.s[i], work.s[i]);
     }
     wrong = g.max(wrong);
     g.sync();
-    const auto held = mask_and(mask_and(open, less(wrong, S(T(0.5)))), less(now.merit, accept));
+    const auto right = less(wrong, sign);
+    const auto held =
+        mask_and(mask_and(open, less(wrong, max_of(least_wrong, sign))), less(now.merit, accept));
+    least_wrong = select(held, wrong, least_wrong);
+    LPGD_FOR (g, j, n) work.last_x[j] = select(held, work.x[j], work.last_x[j]);
+    LPGD_FOR (g, i, M) work.last_z[i] = select(held, work.z[i], work.last_z[i]);
     take_measure(held, now, out.measure);
     out.iterations = select(open, out.iterations + S(1), out.iterations);
     done = mask_or(done, held);
-    // No sign to mend and still not solved: more iterations would repeat themselves.
-    open = mask_and(mask_and(open, mask_not(held)), less(S(0), wrong));
+    // No sign left to mend: more iterations would repeat this one.
+    open = mask_and(mask_and(open, mask_not(right)), is_finite(wrong));
     LPGD_FOR (g, i, M) work.s[i] = work.ds[i];
     g.sync();
   }
+  LPGD_FOR (g, j, n) work.x[j] = select(done, work.last_x[j], work.x[j]);
   LPGD_FOR (g, i, M) {
     const auto inner = less(work.equal_slot[i], work.on[i]);
-    work.z[i] = select(mask_and(inner, done), max_of(work.z[i], S(0)), work.z[i]);
+    const S kept = select(inner, max_of(work.last_z[i], S(0)), work.last_z[i]);
+    work.z[i] = select(done, kept, work.z[i]);
   }
   g.sync();
   return done;

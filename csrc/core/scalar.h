@@ -95,6 +95,7 @@ struct Precision<double> {
   static constexpr double certificate = 1e-7;  // a ray proves that nothing of size below 1 / this
   static constexpr double weak_certificate = 1e-4;  // the same, for items that did not converge
   static constexpr double infinite_bound = 1e20;    // right-hand sides from here on are no bounds
+  static constexpr double sign_tolerance = 1e-13;   // relative, of multipliers and slacks
   static constexpr double unreachable = 1e-6;       // residual share that no refinement removes
   static constexpr double tiny = 1e-280;
 };
@@ -110,6 +111,7 @@ struct Precision<float> {
   static constexpr float certificate = 1e-5F;
   static constexpr float weak_certificate = 1e-5F;  // none: what single can't solve, double retries
   static constexpr float infinite_bound = 1e9F;
+  static constexpr float sign_tolerance = 1e-6F;
   static constexpr float unreachable = 1e-2F;
   static constexpr float tiny = 1e-30F;
 };
