@@ -35,6 +35,25 @@ LPGD_HD void guess_active(const Group& g, QpWork<S>& work) {
   g.sync();
 }
 
+// How wrong the signs are: active rows have a multiplier below zero, the others are violated;
+// relative, the worst of all. The set with these rows moved goes to work.ds.
+template <class S, class Group>
+LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale) {
+  const S sign = S(Precision<RealOf<S>>::sign_tolerance);
+  S wrong = S(0);
+  LPGD_FOR (g, i, work.dims.slots()) {
+    const auto inner = less(work.equal_slot[i], work.on[i]);
+    const auto in = less(S(0), work.s[i]);
+    const S slack = (work.d[i] - work.Cx[i]) / (S(1) + abs_of(work.d[i]));
+    const S worst = select(inner, -select(in, work.z[i] / z_scale, slack), S(0));
+    wrong = max_nan(wrong, worst);
+    work.ds[i] = select(mask_and(open, less(sign, worst)), S(1) - work.s[i], work.s[i]);
+  }
+  wrong = g.max(wrong);
+  g.sync();
+  return wrong;
+}
+
 }  // namespace detail
 
 // Primal-dual active-set iterations (Hintermueller, Ito & Kunisch 2002) from x, z in the workspace:
@@ -60,11 +79,12 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
     LPGD_FOR (g, i, M) work.z[i] = select(open, work.z[i] * work.s[i], work.z[i]);
     g.sync();
     QpMeasure<S> now;
+    S wrong = S(0);
     S previous = S(1) / S(Precision<T>::tiny);
     auto moving = open;
     for (int step = 0;; ++step) {
       now = measure(g, work, rho, work.x, work.z, static_cast<const S*>(nullptr));
-      // The error of the equality-constrained problem alone; signs are judged afterwards.
+      // The error of the equality-constrained problem alone; signs are judged by themselves.
       S error = S(0);
       LPGD_FOR (g, j, n) error = max_nan(error, abs_of(work.rx[j]));
       LPGD_FOR (g, i, M) {
@@ -73,6 +93,11 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
       }
       error = g.max(error);
       g.sync();
+      if (step > 0) {
+        wrong = detail::judge_signs(g, work, open, now.z_scale);
+        // A set that is clearly not the one needs no refinement.
+        moving = mask_and(moving, less(wrong, S(Precision<T>::clearly_wrong)));
+      }
       moving = mask_and(moving, less(error, S(T(0.5)) * previous));
       previous = error;
       if (step == refinements || !any_lane(moving)) break;
@@ -82,19 +107,7 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
       LPGD_FOR (g, i, M) work.z[i] += select(moving, work.dz[i], zero);
       g.sync();
     }
-    // Signs: rows to drop have a negative multiplier, rows to add are violated.
     const S sign = S(Precision<T>::sign_tolerance);
-    S wrong = S(0);
-    LPGD_FOR (g, i, M) {
-      const auto inner = less(work.equal_slot[i], work.on[i]);
-      const auto in = less(S(0), work.s[i]);
-      const S slack = (work.d[i] - work.Cx[i]) / (S(1) + abs_of(work.d[i]));
-      const S worst = select(inner, -select(in, work.z[i] / now.z_scale, slack), S(0));
-      wrong = max_nan(wrong, worst);
-      work.ds[i] = select(mask_and(open, less(sign, worst)), S(1) - work.s[i], work.s[i]);
-    }
-    wrong = g.max(wrong);
-    g.sync();
     const auto right = less(wrong, sign);
     const auto held =
         mask_and(mask_and(open, less(wrong, max_of(least_wrong, sign))), less(now.merit, accept));
@@ -136,9 +149,10 @@ LPGD_HD S implicit_direction(const Group& g, QpWork<S>& work) {
   LPGD_FOR (g, i, M) work.rz[i] = work.rz[i] * work.s[i];
   g.sync();
   const S size = max_nan(max_abs(g, work.rx, n), max_abs(g, work.rz, M));
+  const S target = S(Precision<T>::refine_target) * size;
   const auto solve = [&] {
-    kkt_solve_refined(g, work, S(0), work.rx, work.rz, work.dx, work.dz, kImplicitRefinements);
-    return kkt_residual(g, work, S(0), work.rx, work.rz, work.dx, work.dz);
+    return kkt_solve_refined(g, work, S(0), work.rx, work.rz, work.dx, work.dz,
+                             kImplicitRefinements, target);
   };
   S left = solve();
   const auto unreachable = less(S(Precision<T>::unreachable) * size, left);
