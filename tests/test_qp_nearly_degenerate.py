@@ -96,8 +96,8 @@ def test_implicit_gradient(exponent):
         torch.testing.assert_close(grad[k], exact, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("exponent", (3, 6, 9))
-@pytest.mark.parametrize("envelope", ("lower", "upper", "average"))
+@pytest.mark.parametrize("exponent", [3, 6, 9])
+@pytest.mark.parametrize("envelope", ["lower", "upper", "average"])
 def test_lpgd_is_what_cold_solves_give(exponent, envelope):
     """The re-solve starts from the solution; a perturbed problem solved afresh is the measure."""
     tau = 0.05
