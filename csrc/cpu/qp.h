@@ -28,16 +28,16 @@ template <class Task>
 struct QpLayouts {
   QpLayout<Task> packed, alone;
 
-  // The one that is done sooner, by measurement (docs/performance.md): a pack takes as long as two
-  // or three problems alone, until it outgrows the second-level cache. The choice hangs on nothing
-  // but n and whether the batch is a handful, so an item's bits change neither with the number of
-  // threads nor with its neighbours.
+  // By measurement (docs/performance.md): a full pack is at least as fast as its problems one after
+  // the other, at 10 variables four times, at 100 about even. So alone are handfuls, and what would
+  // take a lot of memory in packs. The choice hangs on nothing but n and the size of the batch: an
+  // item's bits change neither with the number of threads nor with its neighbours.
   const QpLayout<Task>& pick(int n, std::int64_t count) const {
     const bool handful = n >= kAloneFromFew && 2 * count <= packed.lanes;
     return n >= kAloneFrom || handful ? alone : packed;
   }
 
-  static constexpr int kAloneFrom = 96;
+  static constexpr int kAloneFrom = 300;
   static constexpr int kAloneFromFew = 24;
 };
 
