@@ -26,8 +26,7 @@ def dense(
     cell: str, form: str, gradient: Tensor, h: Tensor, c: Tensor | None, weights: Weights
 ) -> tuple[Tensor, Tensor, Tensor]:
     """v and the states after a step, or of all steps of a sequence."""
-    function = _Dense if torch.compiler.is_compiling() else _DenseWithJvp
-    out: tuple[Tensor, ...] = function.apply(cell, form, gradient, h, c, *weights)  # type: ignore[no-untyped-call]
+    out: tuple[Tensor, ...] = _chosen(_DENSE).apply(cell, form, gradient, h, c, *weights)  # type: ignore[no-untyped-call]
     return out[0], out[1], out[2]
 
 
@@ -35,9 +34,20 @@ def coordinate(
     cell: str, gradient: Tensor, h: Tensor, c: Tensor | None, weights: Weights
 ) -> tuple[Tensor, Tensor, Tensor]:
     """v and the states after a step of the per-coordinate form."""
-    function = _Coordinate if torch.compiler.is_compiling() else _CoordinateWithJvp
-    out: tuple[Tensor, ...] = function.apply(cell, gradient, h, c, *weights)  # type: ignore[no-untyped-call]
+    out: tuple[Tensor, ...] = _chosen(_COORDINATE).apply(cell, gradient, h, c, *weights)  # type: ignore[no-untyped-call]
     return out[0], out[1], out[2]
+
+
+def _chosen(functions: tuple[Any, Any, Any]) -> Any:
+    """The form of a Function for what is going on: plain, torch.func, torch.compile.
+
+    The plain one has its context in forward: with setup_context torch binds the arguments to a
+    signature at every call, which takes longer than a step of a small network.
+    """
+    plain, transformed, compiled = functions
+    if torch.compiler.is_compiling():
+        return compiled
+    return transformed if torch._C._are_functorch_transforms_active() else plain
 
 
 def _no_jvp(name: str) -> NotImplementedError:
@@ -130,7 +140,7 @@ def _weight_gradients(
         inputs = x if layer == 0 else after[layer - 1]
         bias = d_x.sum(0)
         grads += [d_x.mT @ inputs, d_h.mT @ before[layer], bias]
-        grads.append(bias.clone() if cell == "lstm" else d_h.sum(0))
+        grads.append(bias if cell == "lstm" else d_h.sum(0))
     if d_v is None:
         return [*grads, None, None]
     states = last[0] if last.shape[0] == 1 else torch.cat(last.unbind(0), dim=-1)
@@ -195,6 +205,20 @@ class _DenseWithJvp(_Dense):
         raise _no_jvp(f"{ctx.cell}_momentum_step")
 
 
+class _DensePlain(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
+        out = _Dense.forward(*args)
+        _Dense.setup_context(ctx, args, out)
+        return out
+
+    backward = _Dense.backward
+    jvp = _DenseWithJvp.jvp
+
+
+_DENSE = (_DensePlain, _DenseWithJvp, _Dense)
+
+
 class _Coordinate(torch.autograd.Function):
     @staticmethod
     def forward(cell: Any, gradient: Any, h: Any, c: Any, *weights: Any) -> tuple[Tensor, ...]:
@@ -236,6 +260,20 @@ class _CoordinateWithJvp(_Coordinate):
         raise _no_jvp(f"{ctx.cell}_momentum_step")
 
 
+class _CoordinatePlain(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
+        out = _Coordinate.forward(*args)
+        _Coordinate.setup_context(ctx, args, out)
+        return out
+
+    backward = _Coordinate.backward
+    jvp = _CoordinateWithJvp.jvp
+
+
+_COORDINATE = (_CoordinatePlain, _CoordinateWithJvp, _Coordinate)
+
+
 # --- deferred weight gradients ---------------------------------------------------------------------
 #
 # T steps of one network add T gradients to the same weights, each as large as the weights. A tape
@@ -273,9 +311,8 @@ class _Tokens(torch.autograd.Function):
             d_gates = _joined([_given(gates[t], ctx.sizes[0], x) for t in steps], 1)
             d_v = _joined([_given(outputs[t], ctx.sizes[1], x) for t in steps], 0)
             parts = _weight_gradients(ctx.cell, x, before, after, after, d_gates, d_v)
-            totals = [
-                p if t is None else t.add_(p) for t, p in zip(totals, parts, strict=True)
-            ]
+            # b_ih and b_hh of an LSTM are one tensor here, so sums are new ones
+            totals = [p if t is None else t + p for t, p in zip(totals, parts, strict=True)]
         return (None, None, *totals)
 
 
