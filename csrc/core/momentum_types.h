@@ -19,8 +19,10 @@ enum class MomentumCell : int { kLstm = 0, kGru = 1 };
 inline constexpr int kGateRows = 4;
 inline constexpr int kMostLayers = 8;
 
-// rows of W_ih and W_hh a unit: LSTM 4, GRU 3
-inline constexpr int cell_rows(MomentumCell cell) { return cell == MomentumCell::kLstm ? 4 : 3; }
+// rows of W_ih and W_hh a unit: LSTM 4, GRU 3. Static: every instruction set needs its own copy.
+static inline constexpr int cell_rows(MomentumCell cell) {
+  return cell == MomentumCell::kLstm ? 4 : 3;
+}
 
 template <class T>
 struct CellWeights {
@@ -80,7 +82,8 @@ struct CoordinateTask {
 
 // Numbers of the weight gradients of all layers and the output map, one after the other:
 // W_ih, W_hh, b_ih, b_hh of each layer, W_out, b_out. GRU: b_ih and b_hh differ; LSTM: they agree.
-inline constexpr std::int64_t coordinate_weight_count(MomentumCell cell, int layers, int hidden) {
+static inline constexpr std::int64_t coordinate_weight_count(MomentumCell cell, int layers,
+                                                             int hidden) {
   std::int64_t count = 0;
   for (int l = 0; l < layers; ++l)
     count +=

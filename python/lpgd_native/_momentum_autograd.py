@@ -292,8 +292,12 @@ class _Tokens(torch.autograd.Function):
         return tuple(zero.expand(size) for _ in range(tape.chunk) for size in tape.sizes)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                f"{ctx.cell}_momentum_step: weight gradients that were deferred by a tape can't be "
+                "differentiated again (no create_graph)"
+            )
         gates, outputs = list(grads[::2]), list(grads[1::2])
         used = [
             t for t, (g, v) in enumerate(zip(gates, outputs, strict=True))
@@ -337,7 +341,6 @@ class _TapeStep(torch.autograd.Function):
         return v, h_out, c_out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_v: Any, d_h: Any, d_c: Any) -> tuple[Tensor | None, ...]:
         h, c, h_out, c_out, gates = ctx.saved_tensors
         tape = ctx.tape
@@ -350,8 +353,9 @@ class _TapeStep(torch.autograd.Function):
             return (None,) * 6
         lstm = tape.cell == "lstm"
         d_v, d_h, d_c = _contiguous(d_v, d_h, d_c if lstm else None)
-        d_x, d_h0, d_c0, d_gates = op(tape.cell, "step", True)(
-            d_v, d_h, d_c, h, c, h_out, c_out, gates, tape.weights, ctx.needs_input_grad[1]
+        d_x, d_h0, d_c0, d_gates = _backward_op(
+            tape.cell, "step", ctx.needs_input_grad[1],
+            d_v, d_h, d_c, h, c, h_out, c_out, gates, *tape.weights,
         )
         return (
             None, d_x if ctx.needs_input_grad[1] else None, d_h0, d_c0 if lstm else None, d_gates, d_v,
@@ -372,7 +376,7 @@ class Tape:
         self.cell = cell
         self.sizes = ((layers, batch, 4 * hidden), (batch, weights[-1].shape[0]))
         self.live = weights
-        self.weights = [w.detach() for w in weights]
+        self.weights = [w.detach().contiguous() for w in weights]
         #: what each step saw, by chunks: detached, so that nothing here holds the graph
         self.record: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
         self.tokens: tuple[Tensor, ...] = ()

@@ -45,7 +45,9 @@ def split(tensor: Tensor, batch: int, size: int) -> Tensor:
 def _item(value: Any, dim: Any, index: int) -> Any:
     if isinstance(value, (list, tuple)):
         return [_item(v, d, index) for v, d in zip(value, dim, strict=True)]
-    return value if dim is None or not isinstance(value, Tensor) else value.select(dim, index)
+    if dim is None or not isinstance(value, Tensor):
+        return value
+    return value.select(dim, index).contiguous()
 
 
 def map_joined(

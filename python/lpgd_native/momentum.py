@@ -113,6 +113,7 @@ def _step(
     gradient, given, held = _under_autocast(gradient, state, weights)
     _check_tensors(name, gradient, given, held)
     hidden = _check_weights(name, cell, held, 1 if per_coordinate else gradient.shape[-1])
+    held = tuple(w.contiguous() for w in held)
     layers = (len(held) - 2) // 4
     if per_coordinate:
         if held[-1].shape[0] != 1:
@@ -161,6 +162,7 @@ def _sequence(
     if gradients.dim() < 2 or gradients.shape[0] < 1:
         raise ValueError(f"{name}: gradient must be [S, ..., n], S >= 1, got {list(gradients.shape)}")
     hidden = _check_weights(name, cell, held, gradients.shape[-1])
+    held = tuple(w.contiguous() for w in held)
     layers, lead = (len(held) - 2) // 4, gradients.shape[1:-1]
     shape = (layers, *lead, hidden)
     states = _states(name, cell, gradients, given, shape)

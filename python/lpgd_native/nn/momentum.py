@@ -123,7 +123,8 @@ class RecurrentMomentum:
         mode: "step" feeds g_t. "history" feeds (g_1, ..., g_t) at every iteration, from the state
             that iteration t - 1 left, as the authors' code does.
         per_coordinate: the same small cells at every coordinate, as in learned optimisers
-        blind: feeds zeros in place of the gradient (control: what a learned bias can do alone)
+        blind: the control without a memory of gradients: the cells are fed zeros, and
+            v_t = g_t + Xi(0, s_{t-1}), the gradient and a learned bias for each place and iteration
     """
 
     cell: str = "lstm"
@@ -255,7 +256,8 @@ class _Recurrent(Momentum):
             state = (h,)
         if slot.downsample > 1:
             v = v.repeat_interleave(slot.downsample, dim=-1)[:, : self.size]
-        return v.reshape(gradient.shape), state
+        v = v.reshape(gradient.shape)
+        return (gradient + v if slot.blind else v), state
 
     def _history(self, g: Tensor, state: State) -> tuple[Tensor, State]:
         count = 2 if self.slot.cell == "lstm" else 1
