@@ -154,6 +154,9 @@ def network_runs(batch: int) -> dict[str, Run]:
     operator = VolterraDeconvolution.random(1.0)
     ours = LearnedPrimalDual(operator, momentum=RecurrentMomentum())
     twin = LearnedPrimalDual(operator, momentum=_TwinSlot())
+    for update in twin.blocks:
+        update.network = nn.Sequential(*update.network)  # torch's convolutions
+    twin.dual_blocks = nn.ModuleList(nn.Sequential(*block) for block in twin.dual_blocks)
     with torch.no_grad():
         for left, right in zip(twin.parameters(), ours.parameters(), strict=True):
             right.copy_(left)

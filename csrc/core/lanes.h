@@ -27,6 +27,16 @@ constexpr int wide_lanes() {
   return ScalarTraits<Wide<T>>::lanes;
 }
 
+// All lanes the same. S(value) is 0 + value, an addition that -0 forbids to leave out; value - 0 is
+// value.
+template <class S, class T>
+LPGD_INLINE S broadcast(T value) {
+  if constexpr (ScalarTraits<S>::lanes == 1)
+    return value;
+  else
+    return S::wrap(value - typename S::Vec{});
+}
+
 template <class S, class T>
 LPGD_INLINE S load(const T* from) {
   S out;

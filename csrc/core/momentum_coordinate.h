@@ -58,7 +58,7 @@ LPGD_INLINE void tile_products(const T* w, std::int64_t stride, const T* in, int
       value[p] = load<S>(in + m * CoordinateBlock<T>::rows + p * wide_lanes<T>());
     LPGD_UNROLL
     for (int r = 0; r < R; ++r) {
-      const S factor(w[r * stride + m]);
+      const S factor = broadcast<S>(w[r * stride + m]);
       LPGD_UNROLL
       for (int p = 0; p < P; ++p) acc[r][p] += factor * value[p];
     }
@@ -171,7 +171,8 @@ void coordinate_forward(const CoordinateTask<T>& task, std::int64_t begin, std::
     coordinate_cells(task, row, count, false, work);
     for (int i = 0; i < R; i += W) {
       S v(task.b_out[0]);
-      for (int m = 0; m < L * H; ++m) v += S(task.w_out[m]) * load<S>(work.h_out + m * R + i);
+      for (int m = 0; m < L * H; ++m)
+        v += broadcast<S>(task.w_out[m]) * load<S>(work.h_out + m * R + i);
       store(work.x + i, v);
     }
     scatter(work.x, task.rows, 1, count, task.v + row);
@@ -264,7 +265,7 @@ LPGD_INLINE void back_products(const T* w, const T* d, int rows, int cols, bool 
         LPGD_UNROLL
         for (int q = 0; q < kM; ++q) {
           LPGD_UNROLL
-          for (int p = 0; p < P; ++p) acc[q][p] += S(factor[q]) * value[p];
+          for (int p = 0; p < P; ++p) acc[q][p] += broadcast<S>(factor[q]) * value[p];
         }
       }
       for (int q = 0; q < here; ++q)

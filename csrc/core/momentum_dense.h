@@ -198,9 +198,9 @@ void transposed_products(const T* a, std::int64_t a_stride, const T* w, std::int
         S sum = first ? S(T(0)) : get(target);
         if (here == kRows) {
           LPGD_UNROLL
-          for (int i = 0; i < kRows; ++i) sum += get(from + i * cols + k) * S(factor[i]);
+          for (int i = 0; i < kRows; ++i) sum += get(from + i * cols + k) * broadcast<S>(factor[i]);
         } else {
-          for (int i = 0; i < here; ++i) sum += get(from + i * cols + k) * S(factor[i]);
+          for (int i = 0; i < here; ++i) sum += get(from + i * cols + k) * broadcast<S>(factor[i]);
         }
         put(target, sum);
       });

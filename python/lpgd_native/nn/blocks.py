@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lpgd_native.convolution import conv_prelu
+
 __all__ = ["ConvBlock", "ProxBlock"]
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -54,7 +56,22 @@ class ConvBlock:
             if index:
                 layers.append(_ACTIVATIONS[self.activation]())
             layers.append(convolution(before, after, self.kernel, padding=self.kernel // 2))
+        if dims == 1 and self.activation == "prelu":
+            return _Signals(*layers)
         return nn.Sequential(*layers)
+
+
+class _Signals(nn.Sequential):
+    """Convolutions with PReLUs between them, an activation and what follows in one call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        slope = None
+        for layer in self:
+            if isinstance(layer, nn.PReLU):
+                slope = layer.weight
+            else:
+                x = conv_prelu(x, slope, layer.weight, layer.bias)
+        return x
 
 
 @dataclass(frozen=True)
