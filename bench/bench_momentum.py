@@ -1,4 +1,5 @@
-"""Recurrent momentum: lpgd_native beside torch.nn.LSTMCell + Linear, eager and compiled, in one run.
+"""Recurrent momentum: lpgd_native beside torch.nn.LSTMCell + Linear, eager and compiled, in one
+run.
 
 Each contender does forward + backward over T = 20 steps, the input of each being the output of the
 last, and every answer is checked against eager before it is timed. float32.
@@ -41,15 +42,11 @@ class Cells(nn.Module):
 
     def __init__(self, n: int, hidden: int, layers: int, m: int) -> None:
         super().__init__()
-        self.cells = nn.ModuleList(
-            nn.LSTMCell(hidden if k else n, hidden) for k in range(layers)
-        )
+        self.cells = nn.ModuleList(nn.LSTMCell(hidden if k else n, hidden) for k in range(layers))
         self.out = nn.Linear(layers * hidden, m)
 
     def weights(self) -> tuple[Tensor, ...]:
-        parts = [
-            w for c in self.cells for w in (c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh)
-        ]
+        parts = [w for c in self.cells for w in (c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh)]
         return (*parts, self.out.weight, self.out.bias)
 
     def forward(
@@ -138,14 +135,14 @@ class _Twin(Momentum):
     def begin(self, like: Tensor) -> tuple[Tensor, ...]:
         return tuple(t for pair in self.cells.begin(len(like)) for t in pair)
 
-    def step(self, gradient, state, x, tape=None):  # noqa: ANN001, ANN202
+    def step(self, gradient, state, x, tape=None):
         v, new = self.cells(gradient, [(state[0], state[1]), (state[2], state[3])])
         return v, tuple(t for pair in new for t in pair)
 
 
 @dataclass
 class _TwinSlot:
-    def build(self, domain):  # noqa: ANN001, ANN202
+    def build(self, domain):
         return _Twin(domain.numel())
 
 
@@ -250,8 +247,8 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     refused = []
     lines = [
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start, "
-        f"torch {torch.__version__}, {args.threads} threads, float32, T = {STEPS}, forward + backward, "
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"torch {torch.__version__}, {args.threads} threads, float32, T = {STEPS}, fwd + bwd, "
         "median milliseconds",
         "",
     ]
@@ -268,13 +265,29 @@ def main(argv: list[str] | None = None) -> int:
         return "eager" in runs
 
     print("\n".join(lines), flush=True)
-    show(*table("B", "n", "H", "L", "eager", "compiled", "function", "in a network", "eager / function",
-                "eager / network", "compiled / network", "peak memory, network / eager"))
+    show(
+        *table(
+            "B",
+            "n",
+            "H",
+            "L",
+            "eager",
+            "compiled",
+            "function",
+            "in a network",
+            "eager / function",
+            "eager / network",
+            "compiled / network",
+            "peak memory, network / eager",
+        )
+    )
     named = NAMED[:2] if args.quick else NAMED
     grid = [] if args.quick else [g for g in GRID if g not in NAMED]
     for shape in [*named, *grid]:
         large = shape[0] * shape[1] > 200_000
-        runs = momentum_runs(*shape, compiled=shape in named and not (args.no_compile or args.quick))
+        runs = momentum_runs(
+            *shape, compiled=shape in named and not (args.no_compile or args.quick)
+        )
         if not accepted(f"{shape}", runs):
             continue
         ms = measure(runs, 0.0 if large else args.budget)
@@ -282,11 +295,26 @@ def main(argv: list[str] | None = None) -> int:
         eager, ours = ms["eager"], ms.get("in a network", nan)
         compiled = ms.get("compiled")
         memory = peak(runs["in a network"]) / peak(runs["eager"]) if "in a network" in runs else nan
-        show(row(*shape, eager, compiled or "-", ms.get("function", nan), ours,
-                 eager / ms.get("function", nan), eager / ours, compiled / ours if compiled else "-", memory))
+        show(
+            row(
+                *shape,
+                eager,
+                compiled or "-",
+                ms.get("function", nan),
+                ours,
+                eager / ms.get("function", nan),
+                eager / ours,
+                compiled / ours if compiled else "-",
+                memory,
+            )
+        )
     full = gflops()
-    show("", f"Per coordinate, 5 steps; the machine does {full:.0f} GF/s in a product of 1024 x 1024 "
-         "matrices. Useful flops: those of the cells' matrices, forward once and backward twice.", "")
+    show(
+        "",
+        f"Per coordinate, 5 steps; the machine does {full:.0f} GF/s in a product of 1024 x 1024 "
+        "matrices. Useful flops: those of the cells' matrices, forward once and backward twice.",
+        "",
+    )
     show(*table("rows", "H", "eager", "per coordinate", "eager / ours", "GF/s", "of the machine's"))
     for rows, hidden in COORDINATES[:1] if args.quick else COORDINATES:
         runs = coordinate_runs(rows, hidden, 5)
@@ -295,7 +323,17 @@ def main(argv: list[str] | None = None) -> int:
         ms = measure(runs, args.budget)
         ours = ms.get("per coordinate", float("nan"))
         rate = 1e-6 * 3 * 5 * rows * 2 * (4 * hidden * (hidden + 1) + hidden) / ours
-        show(row(rows, hidden, ms["eager"], ours, ms["eager"] / ours, rate, f"{100 * rate / full:.0f} %"))
+        show(
+            row(
+                rows,
+                hidden,
+                ms["eager"],
+                ours,
+                ms["eager"] / ours,
+                rate,
+                f"{100 * rate / full:.0f} %",
+            )
+        )
     show("", "A training step of LPD-RMA (T = 10, without the optimiser):", "")
     show(*table("batch", "plain torch", "LearnedPrimalDual", "ratio"))
     for batch in [32] if args.quick else [1, 32]:

@@ -214,18 +214,42 @@ def changed(name, change):
 @pytest.mark.parametrize(
     ("args", "error", "text"),
     [
-        (changed("gradient", lambda g: g[:, :4]), ValueError, r"w_ih of layer 0 must be \[16, 4\].*\[16, 5\]"),
-        (changed("gradient", lambda g: g[:2]), ValueError, r"state must be \[2, 2, 4\].*\[2, 3, 4\]"),
+        (
+            changed("gradient", lambda g: g[:, :4]),
+            ValueError,
+            r"w_ih of layer 0 must be \[16, 4\].*\[16, 5\]",
+        ),
+        (
+            changed("gradient", lambda g: g[:2]),
+            ValueError,
+            r"state must be \[2, 2, 4\].*\[2, 3, 4\]",
+        ),
         (changed("state", lambda s: (s[0], s[1][:1])), ValueError, r"\[2, 3, 4\].*\[1, 3, 4\]"),
         (changed("state", lambda s: s[:1]), ValueError, "2 tensors, got 1"),
         (changed("weights", lambda w: w[:-1]), ValueError, "got 9 tensors"),
-        (changed("weights", lambda w: [*w[:4], w[4][:, :3], *w[5:]]), ValueError, r"layer 1.*\[16, 3\]"),
-        (changed("weights", lambda w: [*w[:-1], w[-1][:2]]), ValueError, r"w_out must be \[2, 8\].*\[5, 8\]"),
+        (
+            changed("weights", lambda w: [*w[:4], w[4][:, :3], *w[5:]]),
+            ValueError,
+            r"layer 1.*\[16, 3\]",
+        ),
+        (
+            changed("weights", lambda w: [*w[:-1], w[-1][:2]]),
+            ValueError,
+            r"w_out must be \[2, 8\].*\[5, 8\]",
+        ),
         (changed("gradient", lambda g: g.float()), TypeError, "dtype of gradient, torch.float32"),
-        (changed("gradient", lambda g: g.bfloat16()), TypeError, "float32 or float64, got torch.bfloat16"),
+        (
+            changed("gradient", lambda g: g.bfloat16()),
+            TypeError,
+            "float32 or float64, got torch.bfloat16",
+        ),
         (changed("gradient", lambda g: g.tolist()), TypeError, "must be a torch.Tensor, got list"),
         (changed("weights", lambda w: [*w[:-1], None]), TypeError, "must be tensors, got NoneType"),
-        (changed("state", lambda s: (s[0].to("meta"), s[1])), ValueError, "device of gradient, cpu, got meta"),
+        (
+            changed("state", lambda s: (s[0].to("meta"), s[1])),
+            ValueError,
+            "device of gradient, cpu, got meta",
+        ),
     ],
 )
 def test_bad_input(args, error, text):
@@ -241,13 +265,19 @@ def test_bad_input_of_the_other_forms():
         lstm_momentum_step(args["gradient"], None, args["weights"], per_coordinate=True)
     with pytest.raises(ValueError, match="gru_momentum_step: w_ih of layer 0"):
         gru_momentum_step(args["gradient"], None, args["weights"])
-    wide = [*arguments()["weights"][:-2], args["gradient"].new_zeros(2, 8), args["gradient"].new_zeros(2)]
+    wide = [
+        *arguments()["weights"][:-2],
+        args["gradient"].new_zeros(2, 8),
+        args["gradient"].new_zeros(2),
+    ]
     wide[0] = wide[0][:, :1].contiguous()
     with pytest.raises(ValueError, match="per_coordinate needs w_out"):
         lstm_momentum_step(args["gradient"], None, wide, per_coordinate=True)
 
 
-@pytest.mark.parametrize("name", ["lstm_momentum_step", "lstm_momentum_sequence", "lstm_momentum_coordinate"])
+@pytest.mark.parametrize(
+    "name", ["lstm_momentum_step", "lstm_momentum_sequence", "lstm_momentum_coordinate"]
+)
 def test_raw_ops_keep_memory_safe(name):
     """What gets past Python's checks is refused, not read beyond its end."""
     args = arguments()

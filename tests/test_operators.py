@@ -132,16 +132,40 @@ def test_operators_move_with_their_module():
     ("call", "error", "text"),
     [
         (lambda o: o(normal(2, 5)), ValueError, r"x must be \[..., 53\], got \[2, 5\]"),
-        (lambda o: o.gradient(normal(53), normal(11)), ValueError, r"y must be \[..., 12\], got \[11\]"),
-        (lambda o: o.vjp(normal(53), normal(53)), ValueError, r"dy must be \[..., 12\], got \[53\]"),
-        (lambda o: o.jvp(normal(53), normal(12)), ValueError, r"dx must be \[..., 53\], got \[12\]"),
+        (
+            lambda o: o.gradient(normal(53), normal(11)),
+            ValueError,
+            r"y must be \[..., 12\], got \[11\]",
+        ),
+        (
+            lambda o: o.vjp(normal(53), normal(53)),
+            ValueError,
+            r"dy must be \[..., 12\], got \[53\]",
+        ),
+        (
+            lambda o: o.jvp(normal(53), normal(12)),
+            ValueError,
+            r"dx must be \[..., 53\], got \[12\]",
+        ),
         (lambda o: o([1.0]), TypeError, "x must be a tensor, got list"),
-        (lambda o: VolterraDeconvolution(normal(3, 3), normal(4), 1.0), ValueError, r"\[3, 3\] and \[4\]"),
-        (lambda o: VolterraDeconvolution(normal(9, 9), normal(9), 1.0, (8,)), ValueError, "larger than domain"),
+        (
+            lambda o: VolterraDeconvolution(normal(3, 3), normal(4), 1.0),
+            ValueError,
+            r"\[3, 3\] and \[4\]",
+        ),
+        (
+            lambda o: VolterraDeconvolution(normal(9, 9), normal(9), 1.0, (8,)),
+            ValueError,
+            "larger than domain",
+        ),
         (lambda o: LinearOperator(normal(3)), ValueError, r"matrix must be \[m, n\], got \[3\]"),
         (lambda o: LinearOperator(normal(3, 4), domain=(5,)), ValueError, r"\[5\].*\[3, 4\]"),
         (lambda o: LinearOperator.convolution(normal(5), (3,)), ValueError, r"\[5\].*\[3\]"),
-        (lambda o: TorchOperator(cubic, (5,), (4,))(normal(5)), ValueError, r"gave \[3\].*not \[4\]"),
+        (
+            lambda o: TorchOperator(cubic, (5,), (4,))(normal(5)),
+            ValueError,
+            r"gave \[3\].*not \[4\]",
+        ),
     ],
 )
 def test_bad_input(call, error, text):

@@ -66,11 +66,14 @@ def test_parameter_counts_are_the_paper_s():
     assert count(RecurrentMomentum(hidden=128, layers=1).build((686,))) == 506_286
     tomography = LinearOperator(torch.zeros(208, 686))
     assert count(LearnedPrimalDual(tomography, iterations=22)) == 255_178
-    assert count(
-        LearnedPrimalDual(
-            tomography, momentum=RecurrentMomentum(hidden=64, layers=1, downsample=2)
+    assert (
+        count(
+            LearnedPrimalDual(
+                tomography, momentum=RecurrentMomentum(hidden=64, layers=1, downsample=2)
+            )
         )
-    ) == 242_989
+        == 242_989
+    )
 
 
 def test_an_lstm_starts_with_its_forget_gates_open():
@@ -253,9 +256,7 @@ def test_physics_is_a_constant_unless_asked(kind):
     y = DOUBLE(torch.rand(2, 53, dtype=torch.float64))
     torch.manual_seed(0)
     network = kind(DOUBLE, iterations=1, block=SMALL, differentiable_physics=True).double()
-    assert torch.autograd.gradcheck(
-        lambda x0: network(y, x0).sum(), (x0,), eps=1e-5, atol=1e-6
-    )
+    assert torch.autograd.gradcheck(lambda x0: network(y, x0).sum(), (x0,), eps=1e-5, atol=1e-6)
     (through,) = torch.autograd.grad(network(y, x0).sum(), x0)
     network.differentiable_physics = False
     (constant,) = torch.autograd.grad(network(y, x0).sum(), x0)
@@ -291,7 +292,10 @@ def test_proxes_as_blocks(kind):
             x = soft(x - 0.4 * (0.4 * x - y))
         torch.testing.assert_close(network(y), x)
     learned = kind(
-        operator, iterations=2, block=ProxBlock(torch.nn.Linear(6, 6), tau=0.5, learned=True), **options
+        operator,
+        iterations=2,
+        block=ProxBlock(torch.nn.Linear(6, 6), tau=0.5, learned=True),
+        **options,
     ).double()
     learned(y).sum().backward()
     assert learned.blocks[0].prox is learned.blocks[1].prox
@@ -309,7 +313,9 @@ def test_a_heavy_ball_learns():
 
 
 def test_the_code_is_the_same_at_any_batch_and_under_autocast():
-    network = LearnedPrimalDual(OPERATOR, iterations=2, block=SMALL, momentum=RecurrentMomentum(hidden=4))
+    network = LearnedPrimalDual(
+        OPERATOR, iterations=2, block=SMALL, momentum=RecurrentMomentum(hidden=4)
+    )
     y = OPERATOR(torch.rand(2, 53))
     assert network(y[:0]).shape == (0, 53)
     expected = network(y)
@@ -326,16 +332,36 @@ def test_the_code_is_the_same_at_any_batch_and_under_autocast():
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: LearnedProximalGradient(OPERATOR, iterations=0), ValueError, "iterations must be at least 1, got 0"),
-        (lambda: LearnedProximalGradient(torch.nn.Linear(2, 2)), TypeError, "must be an Operator, got Linear"),
-        (lambda: LearnedProximalGradient(OPERATOR)(torch.zeros(2, 11)), ValueError, r"\[B, 12\].*got \[2, 11\]"),
-        (lambda: LearnedProximalGradient(OPERATOR)(torch.zeros(12)), ValueError, r"\[B, 12\].*got \[12\]"),
+        (
+            lambda: LearnedProximalGradient(OPERATOR, iterations=0),
+            ValueError,
+            "iterations must be at least 1, got 0",
+        ),
+        (
+            lambda: LearnedProximalGradient(torch.nn.Linear(2, 2)),
+            TypeError,
+            "must be an Operator, got Linear",
+        ),
+        (
+            lambda: LearnedProximalGradient(OPERATOR)(torch.zeros(2, 11)),
+            ValueError,
+            r"\[B, 12\].*got \[2, 11\]",
+        ),
+        (
+            lambda: LearnedProximalGradient(OPERATOR)(torch.zeros(12)),
+            ValueError,
+            r"\[B, 12\].*got \[12\]",
+        ),
         (
             lambda: LearnedPrimalDual(OPERATOR)(torch.zeros(2, 12), torch.zeros(3, 53)),
             ValueError,
             r"x0 must be \[2, 53\] for y \[2, 12\], got \[3, 53\]",
         ),
-        (lambda: LearnedPrimalDual(OPERATOR, block=torch.sign), ValueError, "one channel, got channels = 5"),
+        (
+            lambda: LearnedPrimalDual(OPERATOR, block=torch.sign),
+            ValueError,
+            "one channel, got channels = 5",
+        ),
         (lambda: LearnedPrimalDual(OPERATOR, block=3), TypeError, "or a prox, got int"),
         (lambda: LearnedPrimalDual(OPERATOR, channels=0), ValueError, "at least 1, got 0 and 5"),
         (lambda: LearnedPrimalDual(OPERATOR, checkpoint=-1), ValueError, "not be negative, got -1"),
@@ -344,7 +370,11 @@ def test_the_code_is_the_same_at_any_batch_and_under_autocast():
         (lambda: RecurrentMomentum("elman"), ValueError, "'elman'"),
         (lambda: RecurrentMomentum(mode="all"), ValueError, "'all'"),
         (lambda: RecurrentMomentum(layers=9), ValueError, "layers 1 to 8"),
-        (lambda: RecurrentMomentum("rnn", per_coordinate=True), ValueError, "per_coordinate goes with"),
+        (
+            lambda: RecurrentMomentum("rnn", per_coordinate=True),
+            ValueError,
+            "per_coordinate goes with",
+        ),
     ],
 )
 def test_bad_input(call, error, text):

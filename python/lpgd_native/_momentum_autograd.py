@@ -25,16 +25,16 @@ Weights = tuple[Tensor, ...]
 def dense(
     cell: str, form: str, gradient: Tensor, h: Tensor, c: Tensor | None, weights: Weights
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """v and the states after a step, or of all steps of a sequence."""
-    out: tuple[Tensor, ...] = _chosen(_DENSE).apply(cell, form, gradient, h, c, *weights)  # type: ignore[no-untyped-call]
+    """V and the states after a step, or of all steps of a sequence."""
+    out: tuple[Tensor, ...] = _chosen(_DENSE).apply(cell, form, gradient, h, c, *weights)
     return out[0], out[1], out[2]
 
 
 def coordinate(
     cell: str, gradient: Tensor, h: Tensor, c: Tensor | None, weights: Weights
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """v and the states after a step of the per-coordinate form."""
-    out: tuple[Tensor, ...] = _chosen(_COORDINATE).apply(cell, gradient, h, c, *weights)  # type: ignore[no-untyped-call]
+    """V and the states after a step of the per-coordinate form."""
+    out: tuple[Tensor, ...] = _chosen(_COORDINATE).apply(cell, gradient, h, c, *weights)
     return out[0], out[1], out[2]
 
 
@@ -125,7 +125,12 @@ def _hidden_part(cell: str, d: Tensor, hidden: int) -> Tensor:
 
 
 def _weight_gradients(
-    cell: str, x: Tensor, before: Tensor, after: Tensor, last: Tensor, d_gates: Tensor,
+    cell: str,
+    x: Tensor,
+    before: Tensor,
+    after: Tensor,
+    last: Tensor,
+    d_gates: Tensor,
     d_v: Tensor | None,
 ) -> list[Tensor | None]:
     """Of all weights. x [R, n]; before, after [L, R, H] the states around each step; d_gates
@@ -196,7 +201,14 @@ class _Dense(torch.autograd.Function):
             else:
                 before, after, last, x = h, hs, hs, gradient
             grads = _weight_gradients(cell, x, before, after, last, d_gates, d_v)
-        return (None, None, d_x if needed[0] else None, d_h0, d_c0 if cell == "lstm" else None, *grads)
+        return (
+            None,
+            None,
+            d_x if needed[0] else None,
+            d_h0,
+            d_c0 if cell == "lstm" else None,
+            *grads,
+        )
 
 
 class _DenseWithJvp(_Dense):
@@ -249,7 +261,7 @@ class _Coordinate(torch.autograd.Function):
         d_x, d_h0, d_c0, sums = _backward_op(
             ctx.cell, "coordinate", *upstream, gradient, h, c, *weights
         )
-        parts = sums.split([w.numel() for w in weights])
+        parts = torch.split(sums, [w.numel() for w in weights])
         grads = [part.reshape(w.shape) for part, w in zip(parts, weights, strict=True)]
         return (None, d_x, d_h0, d_c0 if ctx.cell == "lstm" else None, *grads)
 
@@ -274,10 +286,12 @@ class _CoordinatePlain(torch.autograd.Function):
 _COORDINATE = (_CoordinatePlain, _CoordinateWithJvp, _Coordinate)
 
 
-# --- deferred weight gradients ---------------------------------------------------------------------
+# --- deferred weight gradients
+# ---------------------------------------------------------------------
 #
 # T steps of one network add T gradients to the same weights, each as large as the weights. A tape
-# gives every step two tensors of zeros that are added (in thought) to its gates' pre-activations and
+# gives every step two tensors of zeros that are added (in thought) to its gates' pre-activations
+# and
 # to its output. Their gradients are what weight gradients are made of, and the weights' Function,
 # which made them, gets all of them at once: one product over the rows of all steps.
 
@@ -300,11 +314,12 @@ class _Tokens(torch.autograd.Function):
             )
         gates, outputs = list(grads[::2]), list(grads[1::2])
         used = [
-            t for t, (g, v) in enumerate(zip(gates, outputs, strict=True))
+            t
+            for t, (g, v) in enumerate(zip(gates, outputs, strict=True))
             if g is not None or v is not None
         ]
         totals: list[Tensor | None] = [None] * len(ctx.shapes)
-        (layers, batch, _), _ = ctx.sizes
+        batch = ctx.sizes[1][0]
         group = max(1, -(-128 // max(batch, 1)))
         for at in range(0, len(used), group):
             steps = used[at : at + group]
@@ -316,7 +331,9 @@ class _Tokens(torch.autograd.Function):
             d_v = _joined([_given(outputs[t], ctx.sizes[1], x) for t in steps], 0)
             parts = _weight_gradients(ctx.cell, x, before, after, after, d_gates, d_v)
             # b_ih and b_hh of an LSTM are one tensor here, so sums are new ones
-            totals = [p if t is None else t + p for t, p in zip(totals, parts, strict=True)]
+            totals = [
+                p if t is None or p is None else t + p for t, p in zip(totals, parts, strict=True)
+            ]
         return (None, None, *totals)
 
 
@@ -331,8 +348,13 @@ def _given(gradient: Tensor | None, size: tuple[int, ...], like: Tensor) -> Tens
 class _TapeStep(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, tape: Tape, gradient: Tensor, h: Tensor, c: Tensor | None,
-        gates_token: Tensor, output_token: Tensor,
+        ctx: Any,
+        tape: Tape,
+        gradient: Tensor,
+        h: Tensor,
+        c: Tensor | None,
+        gates_token: Tensor,
+        output_token: Tensor,
     ) -> tuple[Tensor, ...]:
         v, h_out, c_out, gates = op(tape.cell, "step")(gradient, h, c, tape.weights)
         ctx.tape, ctx.versions = tape, tape.versions()
@@ -354,11 +376,26 @@ class _TapeStep(torch.autograd.Function):
         lstm = tape.cell == "lstm"
         d_v, d_h, d_c = _contiguous(d_v, d_h, d_c if lstm else None)
         d_x, d_h0, d_c0, d_gates = _backward_op(
-            tape.cell, "step", ctx.needs_input_grad[1],
-            d_v, d_h, d_c, h, c, h_out, c_out, gates, *tape.weights,
+            tape.cell,
+            "step",
+            ctx.needs_input_grad[1],
+            d_v,
+            d_h,
+            d_c,
+            h,
+            c,
+            h_out,
+            c_out,
+            gates,
+            *tape.weights,
         )
         return (
-            None, d_x if ctx.needs_input_grad[1] else None, d_h0, d_c0 if lstm else None, d_gates, d_v,
+            None,
+            d_x if ctx.needs_input_grad[1] else None,
+            d_h0,
+            d_c0 if lstm else None,
+            d_gates,
+            d_v,
         )
 
 

@@ -39,7 +39,8 @@ def join(tensor: Any, dim: int | None, batch: int, size: int) -> Any:
 
 def split(tensor: Tensor, batch: int, size: int) -> Tensor:
     """Undo `join`, the mapped dimension first."""
-    return tensor.unflatten(batch, (size, -1)).movedim(batch, 0)
+    shape = (*tensor.shape[:batch], size, tensor.shape[batch] // size, *tensor.shape[batch + 1 :])
+    return tensor.reshape(shape).movedim(batch, 0)
 
 
 def _item(value: Any, dim: Any, index: int) -> Any:
@@ -81,7 +82,9 @@ def map_joined(
         for a, d, batch in zip(args, in_dims, where, strict=True)
     ]
     results = call(*joined)
-    parts = tuple(split(r, b, size) for r, b in zip(results, out_where, strict=True) if b is not None)
+    parts = tuple(
+        split(r, b, size) for r, b in zip(results, out_where, strict=True) if b is not None
+    )
     return parts, (0,) * len(parts)
 
 

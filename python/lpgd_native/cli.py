@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 import time
@@ -71,6 +72,7 @@ def train_deconvolution(arguments: argparse.Namespace) -> int:
     from lpgd_native.experiments import deconvolution_report as report
     from lpgd_native.experiments import deconvolution_train as training
     from lpgd_native.experiments import require
+    from lpgd_native.operators import VolterraDeconvolution
 
     if arguments.threads:
         require("torch").set_num_threads(arguments.threads)
@@ -88,13 +90,20 @@ def train_deconvolution(arguments: argparse.Namespace) -> int:
         print(f"lpgd-native: {error}", file=sys.stderr)
         return 2
     writer = None
-    if arguments.tensorboard:
-        require("tensorboard")
+    if arguments.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        print(
+            "lpgd-native: --tensorboard needs pip install 'lpgd-native[tensorboard]'",
+            file=sys.stderr,
+        )
+        return 1
     data = study.make_data(settings.sizes)
     folder: Path = arguments.out
     with training.processes() as group:
         runs = [
-            (seed, a, spec) for seed in range(arguments.seeds) for a in arguments.a for spec in specs
+            (seed, a, spec)
+            for seed in range(arguments.seeds)
+            for a in arguments.a
+            for spec in specs
         ]
         for number, (seed, a, spec) in enumerate(runs, 1):
             name = training.run_name(spec, a, seed)
@@ -118,9 +127,12 @@ def train_deconvolution(arguments: argparse.Namespace) -> int:
                 )
         if group.rank:
             return 0
-    floors: dict[str, dict[float, float]] = {"linear least squares": {}, "quadratic least squares": {}}
+    floors: dict[str, dict[float, float]] = {
+        "linear least squares": {},
+        "quadratic least squares": {},
+    }
     for a in arguments.a:
-        operator = study.VolterraDeconvolution.random(a)
+        operator = VolterraDeconvolution.random(a)
         for quadratic, label in enumerate(floors):
             floors[label][a] = study.least_squares(operator, data, bool(quadratic))
     results = report.Results.read(folder, settings.steps)
@@ -179,18 +191,28 @@ def add_training(commands: Any) -> None:
         description="Trains what is not in --out yet; may be stopped and started again, also under "
         "torchrun (python -m torch.distributed.run -m lpgd_native.cli train deconvolution ...).",
     )
-    command.add_argument("--out", type=Path, default=Path("deconvolution"), help="folder of the runs")
+    command.add_argument(
+        "--out", type=Path, default=Path("deconvolution"), help="folder of the runs"
+    )
     command.add_argument("--seeds", type=positive, default=5, help="number of paired seeds")
     command.add_argument("--a", type=numbers, default=[0.0, 0.5, 1.0, 2.0, 4.0], help="0,0.5,1,2,4")
     command.add_argument(
-        "--networks", type=names, help="LPD,LPD-RMA or 'LPD;LPD-RMA:hidden=10,layers=1' (default: the six)"
+        "--networks",
+        type=names,
+        help="LPD,LPD-RMA or 'LPD;LPD-RMA:hidden=10,layers=1' (default: the six)",
     )
-    command.add_argument("--steps", type=positive, help="training steps of each run (default: 6250)")
+    command.add_argument(
+        "--steps", type=positive, help="training steps of each run (default: 6250)"
+    )
     command.add_argument("--controls", action="store_true", help="add the controls")
-    command.add_argument("--sensitivity", action="store_true", help="add sizes, cells, data shares, T")
+    command.add_argument(
+        "--sensitivity", action="store_true", help="add sizes, cells, data shares, T"
+    )
     command.add_argument("--threads", type=positive, help="threads of torch")
     command.add_argument("--tensorboard", action="store_true", help="curves for TensorBoard")
-    command.add_argument("--quick", action="store_true", help="small sets, 100 steps: to see that it runs")
+    command.add_argument(
+        "--quick", action="store_true", help="small sets, 100 steps: to see that it runs"
+    )
     command.set_defaults(run=train_deconvolution)
 
 

@@ -14,9 +14,10 @@ __all__ = ["conv_prelu"]
 
 
 def conv_prelu(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
-    """y = bias + weight * prelu(x), "same" convolution in one dimension (correlation, as torch's).
+    """Y = bias + weight * prelu(x), "same" convolution in one dimension (correlation, as torch's).
 
-    What ``conv1d(prelu(x, slope), weight, bias, padding=k // 2)`` is. A signal of a few dozen entries
+    What ``conv1d(prelu(x, slope), weight, bias, padding=k // 2)`` is. A signal of a few dozen
+    entries
     is too short for a general library: its time goes into reordering and calls. Here an item stays
     in L1 from the activation on, and x is all that is kept for the backward pass.
 
@@ -59,9 +60,7 @@ def _fits(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> bool
 
 class _ConvPrelu(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
         x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
         ctx.save_for_backward(x, slope, weight, bias)
         y: Tensor = _FORWARD(x, slope, weight, bias)
@@ -72,7 +71,9 @@ class _ConvPrelu(torch.autograd.Function):
         x, slope, weight, bias = ctx.saved_tensors
         needed = ctx.needs_input_grad
         if torch.is_grad_enabled():  # a second derivative may follow
-            inputs = [t for t, wanted in zip((x, slope, weight, bias), needed, strict=True) if wanted]
+            inputs = [
+                t for t, wanted in zip((x, slope, weight, bias), needed, strict=True) if wanted
+            ]
             y = _plain(x, slope, weight, bias)
             found = iter(torch.autograd.grad(y, inputs, d_y, create_graph=True))
             return tuple(next(found) if wanted else None for wanted in needed)

@@ -54,8 +54,10 @@ def lstm_momentum_step(
             autocast half precision is computed in float32 and states stay float32.
         ValueError: shapes that don't fit, mixed devices.
 
-    A gradient that is not finite spoils its own item alone. Derivatives with respect to all tensors,
-    vmap and torch.compile work; forward mode and second derivatives raise NotImplementedError. Other
+    A gradient that is not finite spoils its own item alone. Derivatives with respect to all
+    tensors,
+    vmap and torch.compile work; forward mode and second derivatives raise NotImplementedError.
+    Other
     devices than the CPU run `lpgd_native.reference.lstm_momentum_step`.
     """
     v, states = _step("lstm", gradient, state, weights, per_coordinate)
@@ -80,7 +82,7 @@ def gru_momentum_step(
 def lstm_momentum_sequence(
     gradients: Tensor, state: tuple[Tensor, Tensor] | None, weights: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """v and the states after all of the gradients [S, ..., n], S >= 1, in their order.
+    """V and the states after all of the gradients [S, ..., n], S >= 1, in their order.
 
     The output map is taken after the last one alone. All else as in `lstm_momentum_step`.
     """
@@ -91,7 +93,7 @@ def lstm_momentum_sequence(
 def gru_momentum_sequence(
     gradients: Tensor, state: Tensor | None, weights: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """v and the state after all of the gradients [S, ..., n], S >= 1, in their order.
+    """V and the state after all of the gradients [S, ..., n], S >= 1, in their order.
 
     The output map is taken after the last one alone. All else as in `gru_momentum_step`.
     """
@@ -160,7 +162,9 @@ def _sequence(
     gradients, given, held = _under_autocast(gradients, state, weights)
     _check_tensors(name, gradients, given, held)
     if gradients.dim() < 2 or gradients.shape[0] < 1:
-        raise ValueError(f"{name}: gradient must be [S, ..., n], S >= 1, got {list(gradients.shape)}")
+        raise ValueError(
+            f"{name}: gradient must be [S, ..., n], S >= 1, got {list(gradients.shape)}"
+        )
     hidden = _check_weights(name, cell, held, gradients.shape[-1])
     held = tuple(w.contiguous() for w in held)
     layers, lead = (len(held) - 2) // 4, gradients.shape[1:-1]
@@ -219,9 +223,7 @@ def _check_tensors(name: str, gradient: Tensor, state: _States | None, weights: 
     for what, tensors in (("state", state or ()), ("weights", weights)):
         for tensor in tensors:
             if not isinstance(tensor, Tensor):
-                raise TypeError(
-                    f"{name}: {what} must be tensors, got {type(tensor).__name__}"
-                )
+                raise TypeError(f"{name}: {what} must be tensors, got {type(tensor).__name__}")
             if tensor.dtype != gradient.dtype:
                 raise TypeError(
                     f"{name}: {what} must have the dtype of gradient, {gradient.dtype}, "

@@ -47,7 +47,9 @@ class Results:
 
     def __init__(self, runs: Iterable[dict[str, Any]]) -> None:
         self.runs = list(runs)
-        self.errors: dict[str, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        self.errors: dict[str, dict[float, dict[int, float]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
         self.parameters: dict[str, int] = {}
         for run in self.runs:
             self.errors[run["network"]][run["a"]][run["seed"]] = run["test"]
@@ -79,10 +81,16 @@ def markdown(
     head = "| network | parameters | " + " | ".join(f"a = {a:g}" for a in nonlinearities) + " |"
     lines = [head, "| --- | ---: |" + " ---: |" * len(nonlinearities)]
     for label, values in floors.items():
-        lines.append(f"| {label} | - | " + " | ".join(f"{values[a]:.4f}" for a in nonlinearities) + " |")
+        lines.append(
+            f"| {label} | - | " + " | ".join(f"{values[a]:.4f}" for a in nonlinearities) + " |"
+        )
     for name in names:
-        cells = [str(results.error(name, a)) if results.errors[name][a] else "-" for a in nonlinearities]
-        lines.append(f"| {name} | {results.parameters.get(name, 0):,} | " + " | ".join(cells) + " |")
+        cells = [
+            str(results.error(name, a)) if results.errors[name][a] else "-" for a in nonlinearities
+        ]
+        lines.append(
+            f"| {name} | {results.parameters.get(name, 0):,} | " + " | ".join(cells) + " |"
+        )
     pairs = [
         (name, other)
         for name, other in (
@@ -91,11 +99,20 @@ def markdown(
             ("LPD-MA", "LPD"),
             ("LPD-RMA", "LPD"),
             ("LPD-RMA", "LPGD-RMA"),
-            *((control, "LPD-RMA") for control in names if control.startswith("LPD") and control != "LPD-RMA"),
+            *(
+                (control, "LPD-RMA")
+                for control in names
+                if control.startswith("LPD") and control != "LPD-RMA"
+            ),
         )
         if name in names and other in names
     ]
-    lines += ["", "Paired differences over seeds:", "", head.replace("parameters", "seeds").replace("network", "difference")]
+    lines += [
+        "",
+        "Paired differences over seeds:",
+        "",
+        head.replace("parameters", "seeds").replace("network", "difference"),
+    ]
     lines.append("| --- | ---: |" + " ---: |" * len(nonlinearities))
     for name, other in dict.fromkeys(pairs):
         means = [results.difference(name, other, a) for a in nonlinearities]

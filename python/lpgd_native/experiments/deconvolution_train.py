@@ -24,8 +24,9 @@ __all__ = ["processes", "run_name", "train"]
 Report = Callable[[int, dict[str, float]], None]  # step, values
 
 
-class processes:  # noqa: N801  used as a context manager
-    """The processes of ``torchrun``, if it started us: rank, count, and a group while we are inside.
+class processes:
+    """The processes of ``torchrun``, if it started us: rank, count, and a group while we are
+    inside.
 
     gloo on the CPU, nccl where there are GPUs for all of them.
     """
@@ -80,9 +81,7 @@ def train(
         if found["settings"] == wanted:
             return found
     if settings.batch % group.count:
-        raise ValueError(
-            f"batch {settings.batch} can't be shared out over {group.count} processes"
-        )
+        raise ValueError(f"batch {settings.batch} can't be shared out over {group.count} processes")
     device = group.device
     operator = VolterraDeconvolution.random(a)
     torch.manual_seed(seed)
@@ -90,12 +89,15 @@ def train(
     model: nn.Module = plain
     if group.count > 1:
         model = DistributedDataParallel(plain, broadcast_buffers=False)
-    optimizer = torch.optim.Adam(plain.parameters(), lr=settings.learning_rate, betas=settings.betas)
+    optimizer = torch.optim.Adam(
+        plain.parameters(), lr=settings.learning_rate, betas=settings.betas
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     signals = data.train[: max(settings.batch, round(spec.share * len(data.train)))].to(device)
     validation = data.validation.to(device)
     kept = {k: v.clone() for k, v in plain.state_dict().items()}
-    state: dict[str, Any] = {"step": 0, "best": float("inf"), "best_step": 0, "curve": [], "seconds": 0.0}
+    state: dict[str, Any] = {"step": 0, "best": float("inf"), "best_step": 0, "curve": []}
+    state |= {"seconds": 0.0, "loss": 0.0, "evaluated": 0}
     if state_file.exists():
         stored = torch.load(state_file, map_location=device, weights_only=True)
         if stored["settings"] == wanted:
@@ -125,7 +127,6 @@ def train(
     every = max(1, settings.steps // settings.evaluations)
     last_saved = begun = time.perf_counter()
     before = state["seconds"]
-    losses: list[Tensor] = []
     while state["step"] < settings.steps:
         step = state["step"]
         x = signals[batch_of(step, len(signals), settings.batch, seed)]
@@ -138,12 +139,12 @@ def train(
         nn.utils.clip_grad_norm_(plain.parameters(), settings.clip)
         optimizer.step()
         schedule.step()
-        losses.append(loss.detach())
+        state["loss"] += float(loss.detach())
         state["step"] = step = step + 1
         if step % every == 0 or step == settings.steps:
             error = evaluate(plain, validation)
-            trained = float(torch.stack(losses).mean())
-            losses.clear()
+            trained = state["loss"] / (step - state["evaluated"])
+            state["loss"], state["evaluated"] = 0.0, step
             state["curve"].append([step, trained, error])
             report(step, {"training": trained, "validation": error})
             if error < state["best"]:
@@ -196,6 +197,6 @@ def batch_of(step: int, count: int, batch: int, seed: int) -> Tensor:
 def evaluate(model: nn.Module, signals: Tensor) -> float:
     """Mean squared error over signals and components."""
     total = 0.0
-    for x in signals.split(500):
+    for x in torch.split(signals, 500):
         total += float((model(operator_on(model, x)) - x).square().sum())
     return total / signals.numel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,7 +26,8 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 class ConvBlock:
     """A CNN of `depth` convolutions with an activation between them, added to what it corrects.
 
-    Defaults of DuNets-RMA: kernel 3, zero padding, 32 channels, PReLU with one slope a layer, torch's
+    Defaults of DuNets-RMA: kernel 3, zero padding, 32 channels, PReLU with one slope a layer,
+    torch's
     initial values; primal blocks have 4 convolutions, dual blocks 3.
     """
 
@@ -37,7 +39,8 @@ class ConvBlock:
     def __post_init__(self) -> None:
         if self.activation not in _ACTIVATIONS:
             raise ValueError(
-                f"ConvBlock: activation must be one of {list(_ACTIVATIONS)}, got {self.activation!r}"
+                f"ConvBlock: activation must be one of {list(_ACTIVATIONS)}, "
+                f"got {self.activation!r}"
             )
         if self.depth < 1 or self.width < 1 or self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(
@@ -52,7 +55,7 @@ class ConvBlock:
         convolution = nn.Conv1d if dims == 1 else nn.Conv2d
         sizes = [inputs, *[self.width] * (self.depth - 1), outputs]
         layers: list[nn.Module] = []
-        for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for index, (before, after) in enumerate(itertools.pairwise(sizes)):
             if index:
                 layers.append(_ACTIVATIONS[self.activation]())
             layers.append(convolution(before, after, self.kernel, padding=self.kernel // 2))
@@ -69,7 +72,7 @@ class _Signals(nn.Sequential):
         for layer in self:
             if isinstance(layer, nn.PReLU):
                 slope = layer.weight
-            else:
+            elif isinstance(layer, nn.Conv1d) and layer.bias is not None:
                 x = conv_prelu(x, slope, layer.weight, layer.bias)
         return x
 

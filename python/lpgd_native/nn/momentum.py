@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,9 @@ State = tuple[Tensor, ...]
 
 
 class Momentum(nn.Module):
-    """The module of a slot. Its state is a tuple of tensors, so that iterations can be checkpointed."""
+    """The module of a slot. Its state is a tuple of tensors, so that iterations can be
+    checkpointed.
+    """
 
     def begin(self, like: Tensor) -> State:
         """The state before the first gradient, for a batch like `like` [B, *domain]."""
@@ -57,6 +59,7 @@ class NoMomentum:
     """v_t = g_t."""
 
     def build(self, domain: Sequence[int]) -> Momentum:
+        """The module for gradients of shape `domain`."""
         return _None()
 
 
@@ -80,6 +83,7 @@ class HeavyBall:
     learned: bool = False
 
     def build(self, domain: Sequence[int]) -> Momentum:
+        """The module for gradients of shape `domain`."""
         return _HeavyBall(self)
 
 
@@ -108,9 +112,11 @@ class _HeavyBall(Momentum):
 
 @dataclass(frozen=True)
 class RecurrentMomentum:
-    """(v_t, s_t) = Xi(g_t, s_{t-1}) with stacked recurrent cells and a linear map of all their states.
+    """(v_t, s_t) = Xi(g_t, s_{t-1}) with stacked recurrent cells and a linear map of all their
+    states.
 
-    DuNets-RMA (Zhou, Qian, Tang & Li, Inverse Problems 2024): cells on the whole gradient as one flat
+    DuNets-RMA (Zhou, Qian, Tang & Li, Inverse Problems 2024): cells on the whole gradient as one
+    flat
     vector, one set of weights for all iterations, states that start at zero.
 
     Args:
@@ -137,7 +143,9 @@ class RecurrentMomentum:
 
     def __post_init__(self) -> None:
         if self.cell not in _ROWS:
-            raise ValueError(f"RecurrentMomentum: cell must be one of {list(_ROWS)}, got {self.cell!r}")
+            raise ValueError(
+                f"RecurrentMomentum: cell must be one of {list(_ROWS)}, got {self.cell!r}"
+            )
         if self.mode not in ("step", "history"):
             raise ValueError(
                 f"RecurrentMomentum: mode must be 'step' or 'history', got {self.mode!r}"
@@ -155,6 +163,7 @@ class RecurrentMomentum:
             )
 
     def build(self, domain: Sequence[int]) -> Momentum:
+        """The module for gradients of shape `domain`."""
         return _Recurrent(self, domain)
 
 
@@ -182,7 +191,8 @@ class _Recurrent(Momentum):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """torch's defaults, U(-k, k) with k = H^-1/2 (output map: (L H)^-1/2); an LSTM's forget gate
+        """Torch's defaults, U(-k, k) with k = H^-1/2 (output map: (L H)^-1/2); an LSTM's forget
+        gate
         starts open, with 1 in both of its biases.
         """
         hidden, layers = self.slot.hidden, self.slot.layers
@@ -270,7 +280,7 @@ class _Recurrent(Momentum):
         return v, (h, *gradients)
 
     def _plain(self, g: Tensor, state: State) -> tuple[Tensor, State]:
-        """h' = tanh(W g + U h + b), or without the tanh."""
+        """H' = tanh(W g + U h + b), or without the tanh."""
         sequence = (*state[1:], g) if self.slot.mode == "history" else (g,)
         weights, states = self.weights, list(state[0].unbind(0))
         for x in sequence:
@@ -298,6 +308,7 @@ class DenseMap:
     hidden: int = 50
 
     def build(self, domain: Sequence[int]) -> Momentum:
+        """The module for gradients of shape `domain`."""
         return _DenseMap(self.hidden, math.prod(domain))
 
 
@@ -322,9 +333,10 @@ class ConvolutionalMemory:
     """
 
     channels: int = 5
-    block: ConvBlock = ConvBlock(depth=3, activation="relu")
+    block: ConvBlock = field(default_factory=lambda: ConvBlock(depth=3, activation="relu"))
 
     def build(self, domain: Sequence[int]) -> Momentum:
+        """The module for gradients of shape `domain`."""
         return _ConvolutionalMemory(self, domain)
 
 

@@ -1,6 +1,8 @@
-"""Unrolled networks for inverse problems: *learned* proximal gradient descent and learned primal-dual.
+"""Unrolled networks for inverse problems: *learned* proximal gradient descent and learned
+primal-dual.
 
-(Not to be confused with *Lagrangian* proximal gradient descent, `lpgd_native.LPGD`, which is a way to
+(Not to be confused with *Lagrangian* proximal gradient descent, `lpgd_native.LPGD`, which is a way
+to
 differentiate through a solver.)
 """
 
@@ -45,7 +47,9 @@ class _Unrolled(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(operator, Operator):
-            raise TypeError(f"{self._name}: operator must be an Operator, got {type(operator).__name__}")
+            raise TypeError(
+                f"{self._name}: operator must be an Operator, got {type(operator).__name__}"
+            )
         if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
             raise ValueError(f"{self._name}: iterations must be at least 1, got {iterations!r}")
         if int(checkpoint) < 0:
@@ -60,7 +64,9 @@ class _Unrolled(nn.Module):
     def _name(self) -> str:
         return type(self).__name__
 
-    def _iterate(self, t: int, y: Tensor, carry: tuple[Tensor, ...], tape: Tape | None) -> tuple[Tensor, ...]:
+    def _iterate(
+        self, t: int, y: Tensor, carry: tuple[Tensor, ...], tape: Tape | None
+    ) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
     def _segment(self, first: int, last: int, y: Tensor, *carry: Tensor) -> tuple[Tensor, ...]:
@@ -75,7 +81,8 @@ class _Unrolled(nn.Module):
         if lead != 1 or y.shape[1:] != operator.range:
             sizes = ", ".join(map(str, operator.range))
             raise ValueError(
-                f"{self._name}: y must be [B, {sizes}], the range of the operator, got {list(y.shape)}"
+                f"{self._name}: y must be [B, {sizes}], the range of the operator, "
+                f"got {list(y.shape)}"
             )
         expected = (y.shape[0], *operator.domain)
         if x0 is None:
@@ -110,7 +117,8 @@ class _Unrolled(nn.Module):
 
 
 class LearnedProximalGradient(_Unrolled):
-    """x_t = x_{t-1} + B_t([x_{t-1} || v_t]), g_t = J(x_{t-1})' (F(x_{t-1}) - y), v_t = momentum of g.
+    """x_t = x_{t-1} + B_t([x_{t-1} || v_t]), g_t = J(x_{t-1})' (F(x_{t-1}) - y), v_t = momentum of
+    g.
 
     Learned proximal gradient descent, and with a momentum slot LPGD-MA (`HeavyBall`) and LPGD-RMA
     (`RecurrentMomentum`) of DuNets-RMA (Zhou, Qian, Tang & Li, Inverse Problems 2024). Defaults are
@@ -125,7 +133,8 @@ class LearnedProximalGradient(_Unrolled):
         channels: of x; the first is the reconstruction
         shared: one B for all iterations, in place of T
         differentiable_physics: let gradients through g_t; by default it is a constant for autograd
-        checkpoint: keep only every k-th iteration for the backward pass and compute the others again.
+        checkpoint: keep only every k-th iteration for the backward pass and compute the others
+        again.
             True: k = ceil(sqrt(T)), memory O(sqrt(T)).
 
     The call takes y [B, *range] and the start x0 [B, *domain] (default zeros), and returns x_T
@@ -177,7 +186,8 @@ class LearnedPrimalDual(_Unrolled):
         g_t = J(x_{t-1}^(1))' h_t^(1),  v_t = momentum of g
         x_t = x_{t-1} + Lambda_t([x_{t-1} || v_t])
 
-    LPD, and with a momentum slot LPD-MA (`HeavyBall`) and LPD-RMA (`RecurrentMomentum`) of DuNets-RMA
+    LPD, and with a momentum slot LPD-MA (`HeavyBall`) and LPD-RMA (`RecurrentMomentum`) of
+    DuNets-RMA
     (Zhou, Qian, Tang & Li, Inverse Problems 2024). Defaults are theirs.
 
     Args:
@@ -190,7 +200,8 @@ class LearnedPrimalDual(_Unrolled):
             reconstruction.
         dual_channels: of h, which starts at zero
         shared: one Gamma and one Lambda for all iterations
-        differentiable_physics: let gradients through x in F(x) and J(x); by default they flow through
+        differentiable_physics: let gradients through x in F(x) and J(x); by default they flow
+        through
             h alone there
         checkpoint: as in `LearnedProximalGradient`
 

@@ -27,7 +27,8 @@ class VolterraDeconvolution(Operator):
         domain: shape of x, (length,) or (rows, columns)
         window: its size in each dimension (one number: the same in all); None: sqrt or all of K
         stride: likewise
-        symmetric_jacobian: True: a (W + W') x_i + w. False: 2 a W x_i + w, which is what the authors'
+        symmetric_jacobian: True: a (W + W') x_i + w. False: 2 a W x_i + w, which is what the
+        authors'
             code has and not the derivative unless W is symmetric.
 
     `VolterraDeconvolution.random` draws W and w as the paper's experiment does.
@@ -123,14 +124,15 @@ class VolterraDeconvolution(Operator):
             windows.flatten(0, 1),
             (W + W.mT) if self.symmetric_jacobian else 2 * W.mT,
             alpha=self.a,
-        ).unflatten(0, windows.shape[:2])
+        ).view(windows.shape)
 
     def _values(self, windows: Tensor) -> Tensor:
         """[items, m]."""
         slopes = torch.addmm(
             self.linear, windows.flatten(0, 1), self.quadratic.mT, alpha=self.a
-        ).unflatten(0, windows.shape[:2])
-        return (slopes * windows).sum(-1)
+        ).view(windows.shape)
+        values: Tensor = (slopes * windows).sum(-1)
+        return values
 
     def _spread(self, parts: Tensor) -> Tensor:
         """[items, n] from [items, m, K]: what each window adds to x."""
@@ -138,15 +140,19 @@ class VolterraDeconvolution(Operator):
         return out.index_add(1, self.index.flatten(), parts.flatten(1))
 
     def apply_operator(self, x: Tensor) -> Tensor:
+        """F(x)."""
         return self._values(self._windows(x)).reshape(*self._lead(x, self.domain), *self.range)
 
     def apply_jacobian(self, x: Tensor, dx: Tensor) -> Tensor:
+        """J(x) dx."""
         moved = (self._slopes(self._windows(x)) * self._windows(dx)).sum(-1)
         return moved.reshape(*self._lead(x, self.domain), *self.range)
 
     def apply_adjoint(self, x: Tensor, dy: Tensor) -> Tensor:
+        """J(x)' dy."""
         slopes = self._slopes(self._windows(x)) * self._rows(dy, self.range).unsqueeze(-1)
         return self._spread(slopes).reshape(*self._lead(x, self.domain), *self.domain)
 
     def extra_repr(self) -> str:
+        """Shapes and settings."""
         return f"{super().extra_repr()}, a={self.a}, window={self.window}, stride={self.stride}"

@@ -14,7 +14,8 @@ __all__ = ["Operator", "TorchOperator"]
 class Operator(nn.Module):
     """A map F from arrays [..., *domain] to arrays [..., *range], with its derivative J.
 
-    A subclass gives `apply_operator`; `apply_adjoint` and `apply_jacobian` where it knows better than
+    A subclass gives `apply_operator`; `apply_adjoint` and `apply_jacobian` where it knows better
+    than
     AD. All take any number of leading batch dimensions.
     """
 
@@ -38,7 +39,8 @@ class Operator(nn.Module):
 
     def apply_jacobian(self, x: Tensor, dx: Tensor) -> Tensor:
         """J(x) dx, shapes being checked."""
-        return torch.func.jvp(self.apply_operator, (x,), (dx,))[1]
+        moved: Tensor = torch.func.jvp(self.apply_operator, (x,), (dx,))[1]
+        return moved
 
     # what a user calls
 
@@ -50,17 +52,20 @@ class Operator(nn.Module):
         """J(x) dx for x, dx [..., *domain]: [..., *range]."""
         self.check("x", x, self.domain)
         self.check("dx", dx, self.domain)
-        return self.apply_jacobian(*torch.broadcast_tensors(x, dx))
+        lead = torch.broadcast_shapes(self._lead(x, self.domain), self._lead(dx, self.domain))  # type: ignore[no-untyped-call]
+        shape = (*lead, *self.domain)
+        return self.apply_jacobian(x.expand(shape), dx.expand(shape))
 
     def vjp(self, x: Tensor, dy: Tensor) -> Tensor:
         """J(x)' dy for x [..., *domain], dy [..., *range]: [..., *domain]."""
         self.check("x", x, self.domain)
         self.check("dy", dy, self.range)
-        lead = torch.broadcast_shapes(self._lead(x, self.domain), self._lead(dy, self.range))
+        lead = torch.broadcast_shapes(self._lead(x, self.domain), self._lead(dy, self.range))  # type: ignore[no-untyped-call]
         return self.apply_adjoint(x.expand(*lead, *self.domain), dy.expand(*lead, *self.range))
 
     def gradient(self, x: Tensor, y: Tensor, *, differentiable: bool = False) -> Tensor:
-        """J(x)' (F(x) - y), the gradient of 1/2 ||F(x) - y||^2, for x [..., *domain], y [..., *range].
+        """J(x)' (F(x) - y), the gradient of 1/2 ||F(x) - y||^2, for x [..., *domain], y [...,
+        *range].
 
         Args:
             x: [..., *domain]
@@ -77,6 +82,7 @@ class Operator(nn.Module):
             return self.vjp(x, self.apply_operator(x) - y)
 
     def extra_repr(self) -> str:
+        """Shapes and settings."""
         return f"domain={list(self.domain)}, range={list(self.range)}"
 
     # helpers
@@ -91,7 +97,9 @@ class Operator(nn.Module):
             raise TypeError(f"{self._name}: {what} must be a tensor, got {type(tensor).__name__}")
         if tensor.dim() < len(shape) or tensor.shape[tensor.dim() - len(shape) :] != shape:
             sizes = ", ".join(map(str, shape))
-            raise ValueError(f"{self._name}: {what} must be [..., {sizes}], got {list(tensor.shape)}")
+            raise ValueError(
+                f"{self._name}: {what} must be [..., {sizes}], got {list(tensor.shape)}"
+            )
         return tensor
 
     @staticmethod
@@ -112,7 +120,8 @@ class TorchOperator(Operator):
     """Any torch function as an operator; derivatives by ``torch.func``.
 
     Args:
-        function: [..., *domain] to [..., *range], differentiable, acting on each item of the leading
+        function: [..., *domain] to [..., *range], differentiable, acting on each item of the
+        leading
             dimensions by itself; an ``nn.Module`` is kept as a submodule.
         domain: shape of x, without batch dimensions
         range: shape of F(x); None: found out by a call on zeros.
@@ -136,6 +145,7 @@ class TorchOperator(Operator):
         self.function = function
 
     def apply_operator(self, x: Tensor) -> Tensor:
+        """F(x)."""
         y = self.function(x)
         expected = (*self._lead(x, self.domain), *self.range)
         if tuple(y.shape) != expected:
