@@ -356,47 +356,30 @@ class _TapeStep(torch.autograd.Function):
         gates_token: Tensor,
         output_token: Tensor,
     ) -> tuple[Tensor, ...]:
-        v, h_out, c_out, gates = op(tape.cell, "step")(gradient, h, c, tape.weights)
-        ctx.tape, ctx.versions = tape, tape.versions()
+        v, h_out, c_out, gates = tape.forward(gradient, h, c, tape.weights)
+        ctx.tape = tape
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(h, c, h_out, c_out, gates)
         return v, h_out, c_out
 
     @staticmethod
     def backward(ctx: Any, d_v: Any, d_h: Any, d_c: Any) -> tuple[Tensor | None, ...]:
-        h, c, h_out, c_out, gates = ctx.saved_tensors
-        tape = ctx.tape
-        if ctx.versions != tape.versions():
+        if d_v is None and d_h is None and d_c is None:
+            return (None,) * 6
+        saved, tape, wanted = ctx.saved_tensors, ctx.tape, ctx.needs_input_grad[1]
+        if tape.versions != [w._version for w in tape.live]:
             raise RuntimeError(
                 "recurrent momentum: weights needed for gradient computation have been modified by "
                 "an inplace operation"
             )
-        if d_v is None and d_h is None and d_c is None:
-            return (None,) * 6
         lstm = tape.cell == "lstm"
         d_v, d_h, d_c = _contiguous(d_v, d_h, d_c if lstm else None)
-        d_x, d_h0, d_c0, d_gates = _backward_op(
-            tape.cell,
-            "step",
-            ctx.needs_input_grad[1],
-            d_v,
-            d_h,
-            d_c,
-            h,
-            c,
-            h_out,
-            c_out,
-            gates,
-            *tape.weights,
-        )
-        return (
-            None,
-            d_x if ctx.needs_input_grad[1] else None,
-            d_h0,
-            d_c0 if lstm else None,
-            d_gates,
-            d_v,
-        )
+        if torch.is_grad_enabled():
+            out = _backward_op(tape.cell, "step", wanted, d_v, d_h, d_c, *saved, *tape.weights)
+        else:
+            out = tape.backward(d_v, d_h, d_c, *saved, tape.weights, wanted)
+        d_x, d_h0, d_c0, d_gates = out
+        return None, d_x if wanted else None, d_h0, d_c0 if lstm else None, d_gates, d_v
 
 
 class Tape:
@@ -412,14 +395,14 @@ class Tape:
         layers, hidden = (len(weights) - 2) // 4, weights[1].shape[1]
         self.cell = cell
         self.sizes = ((layers, batch, 4 * hidden), (batch, weights[-1].shape[0]))
+        self.forward, self.backward = op(cell, "step"), op(cell, "step", True)
         self.live = weights
+        #: weights must not change between the steps and their gradients
+        self.versions = [w._version for w in weights]
         self.weights = [w.detach().contiguous() for w in weights]
         #: what each step saw, by chunks: detached, so that nothing here holds the graph
         self.record: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
         self.tokens: tuple[Tensor, ...] = ()
-
-    def versions(self) -> list[int]:
-        return [w._version for w in self.live]
 
     def step(self, gradient: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
         """v, h', c' of one step, recorded."""
