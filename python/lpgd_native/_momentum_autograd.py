@@ -312,29 +312,23 @@ class _Tokens(torch.autograd.Function):
                 f"{ctx.cell}_momentum_step: weight gradients that were deferred by a tape can't be "
                 "differentiated again (no create_graph)"
             )
-        gates, outputs = list(grads[::2]), list(grads[1::2])
+        gates, outputs = grads[::2], grads[1::2]
         used = [
             t
             for t, (g, v) in enumerate(zip(gates, outputs, strict=True))
             if g is not None or v is not None
         ]
-        totals: list[Tensor | None] = [None] * len(ctx.shapes)
-        batch = ctx.sizes[1][0]
-        group = max(1, -(-128 // max(batch, 1)))
-        for at in range(0, len(used), group):
-            steps = used[at : at + group]
-            x, before, after = (
-                _joined([ctx.record[t][k] for t in steps], dim)
-                for k, dim in ((0, 0), (1, 1), (2, 1))
-            )
-            d_gates = _joined([_given(gates[t], ctx.sizes[0], x) for t in steps], 1)
-            d_v = _joined([_given(outputs[t], ctx.sizes[1], x) for t in steps], 0)
-            parts = _weight_gradients(ctx.cell, x, before, after, after, d_gates, d_v)
-            # b_ih and b_hh of an LSTM are one tensor here, so sums are new ones
-            totals = [
-                p if t is None or p is None else t + p for t, p in zip(totals, parts, strict=True)
-            ]
-        return (None, None, *totals)
+        if not used:
+            return (None, None, *[None] * len(ctx.shapes))
+        x, before, after = (
+            _joined([ctx.record[t][k] for t in used], dim) for k, dim in ((0, 0), (1, 1), (2, 1))
+        )
+        if not torch._C._autograd._get_current_graph_task_keep_graph():
+            ctx.record.clear()  # as autograd does with what it has saved
+        d_gates = _joined([_given(gates[t], ctx.sizes[0], x) for t in used], 1)
+        d_v = _joined([_given(outputs[t], ctx.sizes[1], x) for t in used], 0)
+        parts = _weight_gradients(ctx.cell, x, before, after, after, d_gates, d_v)
+        return (None, None, *parts)
 
 
 def _joined(tensors: list[Tensor], dim: int) -> Tensor:
@@ -387,11 +381,13 @@ class Tape:
 
     Gradients are those of single steps, up to the order of a sum. Eager mode only, first
     derivatives only.
+
+    `steps` is a guess of their number. Steps are taken together in chunks of about 128 rows: enough
+    for a matrix product, and no more of their gradients are kept at a time.
     """
 
-    chunk = 16
-
-    def __init__(self, cell: str, weights: Weights, batch: int) -> None:
+    def __init__(self, cell: str, weights: Weights, batch: int, steps: int = 32) -> None:
+        self.chunk = max(1, min(steps, -(-128 // max(batch, 1))))
         layers, hidden = (len(weights) - 2) // 4, weights[1].shape[1]
         self.cell = cell
         self.sizes = ((layers, batch, 4 * hidden), (batch, weights[-1].shape[0]))

@@ -43,7 +43,7 @@ class Momentum(nn.Module):
         """The state before the first gradient, for a batch like `like` [B, *domain]."""
         return ()
 
-    def tape(self, like: Tensor) -> Tape | None:
+    def tape(self, like: Tensor, iterations: int) -> Tape | None:
         """A record for the weight gradients of one unrolled pass, where the module can use one."""
         return None
 
@@ -221,7 +221,7 @@ class _Recurrent(Momentum):
     def _entries(self) -> int:
         return -(-self.size // self.slot.downsample)
 
-    def tape(self, like: Tensor) -> Tape | None:
+    def tape(self, like: Tensor, iterations: int) -> Tape | None:
         slot = self.slot
         if (
             slot.cell not in ("lstm", "gru")
@@ -235,7 +235,7 @@ class _Recurrent(Momentum):
             or torch._C._are_functorch_transforms_active()
         ):
             return None
-        return Tape(slot.cell, self.weights, like.shape[0])
+        return Tape(slot.cell, self.weights, like.shape[0], iterations)
 
     def step(
         self, gradient: Tensor, state: State, x: Tensor, tape: Tape | None = None

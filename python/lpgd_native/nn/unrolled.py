@@ -105,7 +105,7 @@ class _Unrolled(nn.Module):
                 last = min(first + length, self.iterations)
                 carry = checkpointed(self._segment, first, last, y, *carry, use_reentrant=False)
             return carry[0][:, 0]
-        tape = self.momentum.tape(like)
+        tape = self.momentum.tape(like, self.iterations)
         for t in range(self.iterations):
             carry = self._iterate(t, y, carry, tape)
             if iterates:
