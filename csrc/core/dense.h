@@ -4,71 +4,41 @@
 // the normal matrix G'WG, of Cholesky, of the triangular solve for A and of the Schur complement.
 #pragma once
 
-#include "group.h"
+#include "dense_tile.h"
 
 LPGD_BEGIN_NAMESPACE
 
-// 4 x 3 accumulators + 3 + 1 operands fill the 16 registers of AVX2; 7 loads feed 12 multiply-adds.
-constexpr int kTileRows = 4;
-constexpr int kTileCols = 3;
-
-// acc[r][c] += sum_k a[r][k] * b[c][k] over k = first, first + step, ... < count
-template <int R, int C, class S>
-LPGD_INLINE void dot_tile(const S* a, int lda, const S* b, int ldb, int first, int step, int count,
-                          S (&acc)[R][C]) {
-  LPGD_ROLLED
-  for (int k = first; k < count; k += step) {
-    S right[C];
-    LPGD_UNROLL
-    for (int c = 0; c < C; ++c) right[c] = b[c * ldb + k];
-    LPGD_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const S left = a[r * lda + k];
-      LPGD_UNROLL
-      for (int c = 0; c < C; ++c) acc[r][c] += left * right[c];
-    }
-  }
-}
-
-template <int R, int C, class S>
-LPGD_INLINE void dot_tile_minus(const S* a, int lda, const S* b, int ldb, int first, int step,
-                                int count, S (&acc)[R][C]) {
-  LPGD_ROLLED
-  for (int k = first; k < count; k += step) {
-    S right[C];
-    LPGD_UNROLL
-    for (int c = 0; c < C; ++c) right[c] = b[c * ldb + k];
-    LPGD_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const S left = a[r * lda + k];
-      LPGD_UNROLL
-      for (int c = 0; c < C; ++c) acc[r][c] -= left * right[c];
-    }
-  }
-}
-
-// The matrix to factor: base_scale * base + diag + rows * diag(weight) * rows', of which any part
-// may be absent.
+// The matrix to factor: base_scale * base + fixed + diag + rows * diag(weight) * rows', of which
+// any part but diag may be absent.
 template <class S>
 struct NormalMatrix {
-  int n;
+  int n, ld;  // ld: numbers from one row of `base` and `fixed` to the next
   S base_scale;
   const S* base;    // [n, n] or null
+  const S* fixed;   // [n, n] or null; lower triangle
   const S* diag;    // [n]
   const S* rows;    // [n, m] or null
   const S* weight;  // [m] or null for ones
-  int m;
-  S* panel;  // [kTileCols, m] scratch, needed with weights
+  int m, ld_rows;   // ld_rows: numbers from one row of `rows` to the next
+  S* panel;         // [kTileCols, ld_rows] scratch, needed with weights
 };
 
 template <class S>
 struct Factor {
-  int n;
-  S* lower;    // [n, n] row-major, lower triangle used
+  int n, ld;
+  S* lower;    // [n, ld] row-major, lower triangle used
   S* inverse;  // [n] inverse pivots; 0 where the pivot was dropped
 };
 
 namespace detail {
+
+// What is there of an entry before any product.
+template <class S>
+LPGD_INLINE S plain_part(const NormalMatrix<S>& mat, int row, int col) {
+  S value = mat.base ? mat.base_scale * mat.base[row * mat.ld + col] : S(0);
+  if (mat.fixed) value += mat.fixed[row * mat.ld + col];
+  return value;
+}
 
 template <int C, class S>
 struct PanelDiagonal {
@@ -91,24 +61,34 @@ LPGD_INLINE void solve_panel_rows(const PanelDiagonal<C, S>& head, S (&acc)[R][C
   }
 }
 
-template <int R, int C, class S>
+// What follows a finished panel is zero until it is computed, up to a whole vector: products with
+// the panels so far have no remainder.
+template <int C, class Group, class S>
+LPGD_INLINE void clear_after(const Factor<S>& f, int row, int col) {
+  constexpr int kWidth = RowVector<Group, S>::width;
+  if constexpr (kWidth > 1) {
+    const int end = row_stride(col + C, kWidth);
+    for (int k = col + C; k < end; ++k) f.lower[row * f.ld + k] = S(0);
+  }
+}
+
+template <int R, int C, class Group, class S>
 LPGD_INLINE void factor_rows(const NormalMatrix<S>& mat, const Factor<S>& f, const S* right,
                              const PanelDiagonal<C, S>& head, int row, int col) {
-  const int n = mat.n;
   S acc[R][C];
   LPGD_UNROLL
   for (int r = 0; r < R; ++r) {
     LPGD_UNROLL
-    for (int c = 0; c < C; ++c)
-      acc[r][c] = mat.base ? mat.base_scale * mat.base[(row + r) * n + col + c] : S(0);
+    for (int c = 0; c < C; ++c) acc[r][c] = plain_part(mat, row + r, col + c);
   }
-  if (mat.rows) dot_tile<R, C>(mat.rows + row * mat.m, mat.m, right, mat.m, 0, 1, mat.m, acc);
-  dot_tile_minus<R, C>(f.lower + row * n, n, f.lower + col * n, n, 0, 1, col, acc);
+  dot_tiles<R, C, Group>(mat.rows ? mat.rows + row * mat.ld_rows : nullptr, right, mat.ld_rows,
+                         mat.m, f.lower + row * f.ld, f.lower + col * f.ld, f.ld, col, acc);
   solve_panel_rows<R, C>(head, acc);
   LPGD_UNROLL
   for (int r = 0; r < R; ++r) {
     LPGD_UNROLL
-    for (int c = 0; c < C; ++c) f.lower[(row + r) * n + col + c] = acc[r][c];
+    for (int c = 0; c < C; ++c) f.lower[(row + r) * f.ld + col + c] = acc[r][c];
+    clear_after<C, Group>(f, row + r, col);
   }
 }
 
@@ -117,10 +97,11 @@ LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Fac
                            S min_pivot) {
   using T = RealOf<S>;
   const int n = mat.n;
-  const S* right = mat.rows ? mat.rows + col * mat.m : nullptr;
+  const int ldr = mat.ld_rows;
+  const S* right = mat.rows ? mat.rows + col * ldr : nullptr;
   if (mat.rows && mat.weight) {
     for (int c = 0; c < C; ++c)
-      LPGD_FOR (g, k, mat.m) mat.panel[c * mat.m + k] = mat.weight[k] * right[c * mat.m + k];
+      LPGD_FOR (g, k, mat.m) mat.panel[c * ldr + k] = mat.weight[k] * right[c * ldr + k];
     right = mat.panel;
     g.sync();
   }
@@ -130,17 +111,16 @@ LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Fac
   for (int r = 0; r < C; ++r)
     for (int c = 0; c < C; ++c) head_sum[r][c] = head_old[r][c] = S(0);
   if (mat.rows)
-    dot_tile<C, C>(mat.rows + col * mat.m, mat.m, right, mat.m, g.lane(), g.size(), mat.m,
-                   head_sum);
-  dot_tile<C, C>(f.lower + col * n, n, f.lower + col * n, n, g.lane(), g.size(), col, head_old);
+    dot_tile_shared<C, C>(g, mat.rows + col * ldr, ldr, right, ldr, mat.m, false, head_sum);
+  const S* old = f.lower + col * f.ld;
+  dot_tile_shared<C, C>(g, old, f.ld, old, f.ld, col, false, head_old);
   PanelDiagonal<C, S> head;
   LPGD_UNROLL
   for (int r = 0; r < C; ++r) {
     S reference = S(0);
     LPGD_UNROLL
     for (int c = 0; c <= r; ++c) {
-      S value = g.sum(head_sum[r][c]);
-      if (mat.base) value += mat.base_scale * mat.base[(col + r) * n + col + c];
+      S value = g.sum(head_sum[r][c]) + plain_part(mat, col + r, col + c);
       if (c == r) {
         value += mat.diag[col + r];
         reference = value;
@@ -163,7 +143,7 @@ LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Fac
   }
   if (g.lane() == 0) {
     for (int r = 0; r < C; ++r) {
-      for (int c = 0; c <= r; ++c) f.lower[(col + r) * n + col + c] = head.lower[r][c];
+      for (int c = 0; c <= r; ++c) f.lower[(col + r) * f.ld + col + c] = head.lower[r][c];
       f.inverse[col + r] = head.inverse[r];
     }
   }
@@ -174,16 +154,16 @@ LPGD_INLINE S factor_panel(const Group& g, const NormalMatrix<S>& mat, const Fac
     const int row = col + C + tile * kTileRows;
     switch (n - row) {
       case 1:
-        factor_rows<1, C>(mat, f, right, head, row, col);
+        factor_rows<1, C, Group>(mat, f, right, head, row, col);
         break;
       case 2:
-        factor_rows<2, C>(mat, f, right, head, row, col);
+        factor_rows<2, C, Group>(mat, f, right, head, row, col);
         break;
       case 3:
-        factor_rows<3, C>(mat, f, right, head, row, col);
+        factor_rows<3, C, Group>(mat, f, right, head, row, col);
         break;
       default:
-        factor_rows<4, C>(mat, f, right, head, row, col);
+        factor_rows<4, C, Group>(mat, f, right, head, row, col);
     }
   }
   g.sync();
@@ -207,14 +187,34 @@ LPGD_HD S cholesky(const Group& g, const NormalMatrix<S>& mat, const Factor<S>& 
   return min_pivot;
 }
 
+// out = scale * rows * rows', its lower triangle; rows [n, count], `ld` apart.
+template <class S, class Group>
+LPGD_HD void gram(const Group& g, const S* rows, int n, int count, int ld, S scale, S* out,
+                  int ld_out) {
+  LPGD_FOR (g, i, n) {
+    int j = 0;
+    for (; j + kTileCols <= i + 1; j += kTileCols) {
+      S sums[1][kTileCols] = {};
+      dot_tile_alone<1, kTileCols, Group>(rows + i * ld, ld, rows + j * ld, ld, count, true, sums);
+      for (int c = 0; c < kTileCols; ++c) out[i * ld_out + j + c] = scale * sums[0][c];
+    }
+    for (; j <= i; ++j) {
+      S sum[1][1] = {{S(0)}};
+      dot_tile_alone<1, 1, Group>(rows + i * ld, ld, rows + j * ld, ld, count, true, sum);
+      out[i * ld_out + j] = scale * sum[0][0];
+    }
+  }
+  g.sync();
+}
+
 namespace detail {
 
 template <int R, class S, class Group>
 LPGD_INLINE void forward_block(const Group& g, const Factor<S>& f, S* x, int row) {
-  const int n = f.n;
+  const int n = f.ld;
   S sums[R][1];
   for (int r = 0; r < R; ++r) sums[r][0] = S(0);
-  dot_tile<R, 1>(f.lower + row * n, n, x, 0, g.lane(), g.size(), row, sums);
+  dot_tile_shared<R, 1>(g, f.lower + row * n, n, x, 0, row, true, sums);
   S out[R];
   LPGD_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -231,7 +231,7 @@ LPGD_INLINE void forward_block(const Group& g, const Factor<S>& f, S* x, int row
 
 template <int R, class S, class Group>
 LPGD_INLINE void backward_block(const Group& g, const Factor<S>& f, S* x, int row) {
-  const int n = f.n;
+  const int n = f.ld;
   S out[R];
   LPGD_UNROLL
   for (int r = R - 1; r >= 0; --r) {
@@ -243,12 +243,9 @@ LPGD_INLINE void backward_block(const Group& g, const Factor<S>& f, S* x, int ro
   g.sync();
   if (g.lane() == 0)
     for (int r = 0; r < R; ++r) x[row + r] = out[r];
-  LPGD_FOR (g, k, row) {
-    S value = x[k];
-    LPGD_UNROLL
-    for (int r = 0; r < R; ++r) value -= f.lower[(row + r) * n + k] * out[r];
-    x[k] = value;
-  }
+  LPGD_UNROLL
+  for (int r = 0; r < R; ++r) out[r] = -out[r];
+  add_rows<R>(g, f.lower + row * n, n, out, row, x);
   g.sync();
 }
 
@@ -270,23 +267,23 @@ LPGD_HD void solve_upper(const Group& g, const Factor<S>& f, S* x) {
   for (int row = whole - 4; row >= 0; row -= 4) detail::backward_block<4>(g, f, x, row);
 }
 
-// y[i] = alpha * y[i] + sum_k mat[i][k] * x[k] for the rows of mat [rows, cols]. alpha is 0, 1 or
-// -1.
+// y[i] = alpha * y[i] + sum_k mat[i][k] * x[k] for the rows of mat [rows, cols], `ld` apart. alpha
+// is 0, 1 or -1.
 template <class S, class Group>
-LPGD_HD void multiply_rows(const Group& g, const S* mat, int rows, int cols, const S* x, S* y,
-                           RealOf<S> alpha) {
+LPGD_HD void multiply_rows(const Group& g, const S* mat, int rows, int cols, int ld, const S* x,
+                           S* y, RealOf<S> alpha) {
   const int tiles = (rows + 3) / 4;
   LPGD_FOR (g, tile, tiles) {
     const int row = tile * 4;
     if (row + 4 <= rows) {
       S sums[4][1];
       for (int r = 0; r < 4; ++r) sums[r][0] = alpha == 0 ? S(0) : S(alpha) * y[row + r];
-      dot_tile<4, 1>(mat + row * cols, cols, x, 0, 0, 1, cols, sums);
+      dot_tile_alone<4, 1, Group>(mat + row * ld, ld, x, 0, cols, true, sums);
       for (int r = 0; r < 4; ++r) y[row + r] = sums[r][0];
     } else {
       for (int i = row; i < rows; ++i) {
         S sums[1][1] = {{alpha == 0 ? S(0) : S(alpha) * y[i]}};
-        dot_tile<1, 1>(mat + i * cols, cols, x, 0, 0, 1, cols, sums);
+        dot_tile_alone<1, 1, Group>(mat + i * ld, ld, x, 0, cols, true, sums);
         y[i] = sums[0][0];
       }
     }
@@ -296,18 +293,18 @@ LPGD_HD void multiply_rows(const Group& g, const S* mat, int rows, int cols, con
 
 // y[k] = alpha * y[k] + sum_i mat[i][k] * c[i]: the transposed product without a transposed copy.
 template <class S, class Group>
-LPGD_HD void multiply_cols(const Group& g, const S* mat, int rows, int cols, const S* c, S* y,
-                           RealOf<S> alpha) {
+LPGD_HD void multiply_cols(const Group& g, const S* mat, int rows, int cols, int ld, const S* c,
+                           S* y, RealOf<S> alpha) {
   LPGD_FOR (g, k, cols) y[k] = alpha == 0 ? S(0) : S(alpha) * y[k];
   int row = 0;
   for (; row + 4 <= rows; row += 4) {
-    const S c0 = c[row], c1 = c[row + 1], c2 = c[row + 2], c3 = c[row + 3];
-    const S* r0 = mat + row * cols;
-    LPGD_FOR (g, k, cols)
-      y[k] += (r0[k] * c0 + r0[cols + k] * c1) + (r0[2 * cols + k] * c2 + r0[3 * cols + k] * c3);
+    const S four[4] = {c[row], c[row + 1], c[row + 2], c[row + 3]};
+    add_rows<4>(g, mat + row * ld, ld, four, cols, y);
   }
-  for (; row < rows; ++row)
-    LPGD_FOR (g, k, cols) y[k] += mat[row * cols + k] * c[row];
+  for (; row < rows; ++row) {
+    const S one[1] = {c[row]};
+    add_rows<1>(g, mat + row * ld, ld, one, cols, y);
+  }
   g.sync();
 }
 

@@ -30,6 +30,11 @@ struct SerialGroup {
   }
 };
 
+// One lane as well, whose products of rows use SIMD registers of `Bytes` along the row: a problem
+// alone, or one too large for a pack of them to stay in the cache.
+template <int Bytes>
+struct VectorGroup : SerialGroup {};
+
 #if defined(__CUDACC__)
 // A CUDA block: lane = threadIdx.x, block size a multiple of 32. `scratch` is shared memory for 33
 // doubles. Sums are taken in a fixed order, so results repeat bit for bit.

@@ -42,6 +42,13 @@ struct Pack {
     return out;
   }
 
+  LPGD_INLINE static Pack load(const T* from) {
+    Pack out;
+    __builtin_memcpy(&out.v, from, sizeof(out.v));
+    return out;
+  }
+  LPGD_INLINE void store(T* to) const { __builtin_memcpy(to, &v, sizeof(v)); }
+
   LPGD_INLINE Pack operator-() const { return wrap(-v); }
   LPGD_INLINE friend Pack operator+(Pack a, Pack b) { return wrap(a.v + b.v); }
   LPGD_INLINE friend Pack operator-(Pack a, Pack b) { return wrap(a.v - b.v); }
@@ -90,6 +97,17 @@ LPGD_PACK Pack<T, W> max_of(Pack<T, W> a, Pack<T, W> b) { return select(less(b, 
 LPGD_PACK Pack<T, W> abs_of(Pack<T, W> a) { return max_of(a, -a); }
 LPGD_PACK T get_lane(const Pack<T, W>& a, int lane) { return a.v[lane]; }
 LPGD_PACK void set_lane(Pack<T, W>& a, int lane, T value) { a.v[lane] = value; }
+// By halves: the upper to the lower one, until one lane is left.
+LPGD_PACK T sum_lanes(Pack<T, W> a) {
+  LPGD_UNROLL
+  for (int half = W / 2; half > 0; half /= 2) {
+    typename PackMask<T, W>::Vec order{};
+    LPGD_UNROLL
+    for (int lane = 0; lane < W; ++lane) order[lane] = (lane + half) % W;
+    a.v += __builtin_shuffle(a.v, order);
+  }
+  return a.v[0];
+}
 LPGD_PACK Pack<T, W> sqrt_of(Pack<T, W> a) {
   for (int lane = 0; lane < W; ++lane) a.v[lane] = sqrt_of(a.v[lane]);
   return a;

@@ -7,7 +7,8 @@ LPGD_BEGIN_NAMESPACE
 
 // Active-set iterations of a warm re-solve before it is left to the interior point.
 constexpr int kWarmIterations = 8;
-constexpr int kPolishIterations = 6;
+constexpr int kPolishIterations = 8;
+constexpr double kPolishFrom = 1e-2;  // the merit
 constexpr int kRefinements = 4;
 
 template <class S, class Src, class Group>
@@ -27,32 +28,65 @@ LPGD_HD void store_report(const Group& g, const QpLanes<S, Src>& lanes, int used
   }
 }
 
-// Interior point, then the polish of what is near a solution. x, z hold the result.
+// The polish of what is near a solution: active-set steps from best_x, best_z, which then hold the
+// result, as x, z do. A lane takes it with a merit below its `accept`, where it is truly better.
+template <class S, class Group>
+LPGD_HD void polish(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, S accept,
+                    MaskOf<S> lanes, QpOutcome<S>& out) {
+  using T = RealOf<S>;
+  const int n = work.dims.n, M = work.dims.slots();
+  const auto near = mask_and(lanes, less(out.measure.merit, S(T(kPolishFrom))));
+  if (!any_lane(near)) return;
+  LPGD_FOR (g, j, n) work.x[j] = work.best_x[j];
+  LPGD_FOR (g, i, M) work.z[i] = work.best_z[i];
+  g.sync();
+  QpOutcome<S> polished = out;
+  auto taken =
+      active_set(g, work, rho, S(eps), accept, kPolishIterations, kRefinements, near, polished);
+  const S merit = polished.measure.merit;
+  taken = mask_and(taken, mask_or(less(merit, out.measure.merit), less(merit, S(T(1e-2) * eps))));
+  LPGD_FOR (g, j, n) work.best_x[j] = select(taken, work.x[j], work.best_x[j]);
+  LPGD_FOR (g, i, M) work.best_z[i] = select(taken, work.z[i], work.best_z[i]);
+  g.sync();
+  take_measure(taken, polished.measure, out.measure);
+  out.status = select(mask_and(taken, less(merit, S(eps))), S(T(kQpOk)), out.status);
+}
+
+// Interior point and polish; x, z hold the result. Where P is positive definite, active-set steps
+// find the solution long before the interior point is done (they need no curvature from it), so
+// they are tried early, and it goes on only where they fail.
 template <class S, class Group>
 LPGD_HD QpOutcome<S> solve_cold(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, int max_iter,
                                 MaskOf<S> usable) {
   using T = RealOf<S>;
   const int n = work.dims.n, M = work.dims.slots();
-  QpOutcome<S> out = interior_point(g, work, rho, eps, max_iter, usable);
+  QpOutcome<S> out;
+  out.status = S(T(kQpMaxIterations));
+  out.iterations = S(0);
+  out.measure = QpMeasure<S>{S(0), S(0), S(0), S(0), S(0)};
+  const S tolerance = S(eps);
+  const auto feasible = [&] { return less(out.status, S(T(kQpMaxIterations) + T(0.5))); };
+  const auto strict = mask_and(usable, less(S(T(0.5)), work.facts[kFactStrict]));
+  const S early = max_of(tolerance, select(strict, S(T(kPolishFrom)), tolerance));
+  starting_point(g, work, rho);
+  interior_point(g, work, rho, early, max_iter, usable, out);
+  LPGD_FOR (g, i, M) work.best_s[i] = work.s[i];
+  const auto stopped = mask_and(strict, less(out.measure.merit, early));
+  const S before = max_of(tolerance, out.measure.merit);
+  polish(g, work, rho, eps, select(stopped, tolerance, before), mask_and(usable, feasible()), out);
+  const auto left = mask_and(stopped, less(tolerance, out.measure.merit));
   LPGD_FOR (g, j, n) work.x[j] = work.best_x[j];
   LPGD_FOR (g, i, M) work.z[i] = work.best_z[i];
   g.sync();
-  const auto feasible = less(out.status, S(T(kQpMaxIterations) + T(0.5)));  // ok or max_iterations
-  const auto near = mask_and(mask_and(usable, feasible), less(out.measure.merit, S(T(1e-2))));
-  if (!any_lane(near)) return out;
-  // The polished point is kept only where it is truly better.
-  QpOutcome<S> polished = out;
-  const S before = out.measure.merit;
-  auto taken = active_set(g, work, rho, S(eps), max_of(S(eps), before), kPolishIterations,
-                          kRefinements, near, polished);
-  taken = mask_and(taken, mask_or(less(polished.measure.merit, before),
-                                  less(polished.measure.merit, S(T(1e-2) * eps))));
-  LPGD_FOR (g, j, n) work.x[j] = select(taken, work.x[j], work.best_x[j]);
-  LPGD_FOR (g, i, M) work.z[i] = select(taken, work.z[i], work.best_z[i]);
+  if (!any_lane(left)) return out;
+  LPGD_FOR (g, i, M) work.s[i] = work.best_s[i];
   g.sync();
-  take_measure(taken, polished.measure, out.measure);
-  const auto solved = mask_and(taken, less(polished.measure.merit, S(eps)));
-  out.status = select(solved, S(T(kQpOk)), out.status);
+  out.status = select(left, S(T(kQpMaxIterations)), out.status);
+  interior_point(g, work, rho, tolerance, max_iter, left, out);
+  polish(g, work, rho, eps, max_of(tolerance, out.measure.merit), mask_and(left, feasible()), out);
+  LPGD_FOR (g, j, n) work.x[j] = work.best_x[j];
+  LPGD_FOR (g, i, M) work.z[i] = work.best_z[i];
+  g.sync();
   return out;
 }
 

@@ -35,13 +35,34 @@ LPGD_HD void guess_active(const Group& g, QpWork<S>& work) {
   g.sync();
 }
 
+// How wrong the signs are: active rows have a multiplier below zero, the others are violated;
+// relative, the worst of all. The set with these rows moved goes to work.ds.
+template <class S, class Group>
+LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale) {
+  const S sign = S(Precision<RealOf<S>>::sign_tolerance);
+  S wrong = S(0);
+  LPGD_FOR (g, i, work.dims.slots()) {
+    const auto inner = less(work.equal_slot[i], work.on[i]);
+    const auto in = less(S(0), work.s[i]);
+    const S slack = (work.d[i] - work.Cx[i]) / (S(1) + abs_of(work.d[i]));
+    const S worst = select(inner, -select(in, work.z[i] / z_scale, slack), S(0));
+    wrong = max_nan(wrong, worst);
+    work.ds[i] = select(mask_and(open, less(sign, worst)), S(1) - work.s[i], work.s[i]);
+  }
+  wrong = g.max(wrong);
+  g.sync();
+  return wrong;
+}
+
 }  // namespace detail
 
 // Primal-dual active-set iterations (Hintermueller, Ito & Kunisch 2002) from x, z in the workspace:
 // guess the active rows, solve for them as equalities, move rows whose sign is wrong, repeat. A
-// guess that holds gives the exact solution for the price of one factorisation. Lanes that end with
-// every sign right to `eps` and a merit below `accept` are returned; their x, z hold the solution,
-// and `out` gets their measure. The active set is left in work.s.
+// guess that holds gives the exact solution for the price of one factorisation. Signs are mended
+// down to rounding: on a nearly degenerate problem a set whose signs are wrong by `eps` alone is
+// another set, and x off by far more. Lanes that met a point with every sign right to `eps` and a
+// merit below `accept` are returned; x, z hold the one whose signs were best (kept in last_x,
+// last_z meanwhile), and `out` gets its measure.
 template <class S, class Group>
 LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S accept, int max_iter,
                              int refinements, MaskOf<S> lanes, QpOutcome<S>& out) {
@@ -51,17 +72,19 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
   detail::guess_active(g, work);
   auto open = lanes;
   auto done = mask_and(lanes, mask_not(lanes));
+  S least_wrong = eps;
   for (int iter = 0; iter < max_iter && any_lane(open); ++iter) {
     const S reg = detail::active_weights(g, work, work.s);
     kkt_factor(g, work, rho + reg);
     LPGD_FOR (g, i, M) work.z[i] = select(open, work.z[i] * work.s[i], work.z[i]);
     g.sync();
     QpMeasure<S> now;
+    S wrong = S(0);
     S previous = S(1) / S(Precision<T>::tiny);
     auto moving = open;
     for (int step = 0;; ++step) {
       now = measure(g, work, rho, work.x, work.z, static_cast<const S*>(nullptr));
-      // The error of the equality-constrained problem alone; signs are judged afterwards.
+      // The error of the equality-constrained problem alone; signs are judged by themselves.
       S error = S(0);
       LPGD_FOR (g, j, n) error = max_nan(error, abs_of(work.rx[j]));
       LPGD_FOR (g, i, M) {
@@ -70,6 +93,11 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
       }
       error = g.max(error);
       g.sync();
+      if (step > 0) {
+        wrong = detail::judge_signs(g, work, open, now.z_scale);
+        // A set that is clearly not the one needs no refinement.
+        moving = mask_and(moving, less(wrong, S(Precision<T>::clearly_wrong)));
+      }
       moving = mask_and(moving, less(error, S(T(0.5)) * previous));
       previous = error;
       if (step == refinements || !any_lane(moving)) break;
@@ -79,34 +107,26 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
       LPGD_FOR (g, i, M) work.z[i] += select(moving, work.dz[i], zero);
       g.sync();
     }
-    // Signs: rows to drop have a negative multiplier, rows to add are violated.
-    const S z_tolerance = eps * now.z_scale;
-    S wrong = S(0);
-    LPGD_FOR (g, i, M) {
-      const auto inner = less(work.equal_slot[i], work.on[i]);
-      const S slack = work.d[i] - work.Cx[i];
-      const auto in = less(S(0), work.s[i]);
-      const auto drop = mask_and(mask_and(inner, in), less(work.z[i], -z_tolerance));
-      const auto add =
-          mask_and(mask_and(inner, mask_not(in)), less(slack, -eps * (S(1) + abs_of(work.d[i]))));
-      const auto flip = mask_and(mask_or(drop, add), open);
-      wrong = max_of(wrong, select(flip, S(1), S(0)));
-      work.ds[i] = select(flip, S(1) - work.s[i], work.s[i]);
-    }
-    wrong = g.max(wrong);
-    g.sync();
-    const auto held = mask_and(mask_and(open, less(wrong, S(T(0.5)))), less(now.merit, accept));
+    const S sign = S(Precision<T>::sign_tolerance);
+    const auto right = less(wrong, sign);
+    const auto held =
+        mask_and(mask_and(open, less(wrong, max_of(least_wrong, sign))), less(now.merit, accept));
+    least_wrong = select(held, wrong, least_wrong);
+    LPGD_FOR (g, j, n) work.last_x[j] = select(held, work.x[j], work.last_x[j]);
+    LPGD_FOR (g, i, M) work.last_z[i] = select(held, work.z[i], work.last_z[i]);
     take_measure(held, now, out.measure);
     out.iterations = select(open, out.iterations + S(1), out.iterations);
     done = mask_or(done, held);
-    // No sign to mend and still not solved: more iterations would repeat themselves.
-    open = mask_and(mask_and(open, mask_not(held)), less(S(0), wrong));
+    // No sign left to mend: more iterations would repeat this one.
+    open = mask_and(mask_and(open, mask_not(right)), is_finite(wrong));
     LPGD_FOR (g, i, M) work.s[i] = work.ds[i];
     g.sync();
   }
+  LPGD_FOR (g, j, n) work.x[j] = select(done, work.last_x[j], work.x[j]);
   LPGD_FOR (g, i, M) {
     const auto inner = less(work.equal_slot[i], work.on[i]);
-    work.z[i] = select(mask_and(inner, done), max_of(work.z[i], S(0)), work.z[i]);
+    const S kept = select(inner, max_of(work.last_z[i], S(0)), work.last_z[i]);
+    work.z[i] = select(done, kept, work.z[i]);
   }
   g.sync();
   return done;
@@ -129,9 +149,10 @@ LPGD_HD S implicit_direction(const Group& g, QpWork<S>& work) {
   LPGD_FOR (g, i, M) work.rz[i] = work.rz[i] * work.s[i];
   g.sync();
   const S size = max_nan(max_abs(g, work.rx, n), max_abs(g, work.rz, M));
+  const S target = S(Precision<T>::refine_target) * size;
   const auto solve = [&] {
-    kkt_solve_refined(g, work, S(0), work.rx, work.rz, work.dx, work.dz, kImplicitRefinements);
-    return kkt_residual(g, work, S(0), work.rx, work.rz, work.dx, work.dz);
+    return kkt_solve_refined(g, work, S(0), work.rx, work.rz, work.dx, work.dz,
+                             kImplicitRefinements, target);
   };
   S left = solve();
   const auto unreachable = less(S(Precision<T>::unreachable) * size, left);

@@ -57,18 +57,21 @@ LPGD_HD void interior_weights(const Group& g, QpWork<S>& work, bool unit) {
   g.sync();
 }
 
+}  // namespace detail
+
 // Mehrotra's starting point: least squares for all constraints, then shifted into the interior.
 template <class S, class Group>
-LPGD_HD void starting_point(const Group& g, QpWork<S>& work, S rho, S reg) {
+LPGD_HD void starting_point(const Group& g, QpWork<S>& work, S rho) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
-  interior_weights(g, work, true);
-  kkt_factor(g, work, rho + reg);
+  detail::interior_weights(g, work, true);
+  kkt_factor(g, work, rho + S(Precision<T>::primal_reg));
   LPGD_FOR (g, j, n) work.rx[j] = -work.q[j];
   LPGD_FOR (g, i, M) work.rz[i] = work.d[i];
   g.sync();
-  kkt_solve_refined(g, work, rho, work.rx, work.rz, work.x, work.z, 2);
+  const S target = refine_target(g, work, work.rx, work.rz);
+  kkt_solve_refined(g, work, rho, work.rx, work.rz, work.x, work.z, 2, target);
   S low_s = S(0), low_z = S(0);
   LPGD_FOR (g, i, M) {
     const S inner = work.on[i] - work.equal_slot[i];
@@ -103,40 +106,42 @@ LPGD_HD void starting_point(const Group& g, QpWork<S>& work, S rho, S reg) {
   g.sync();
 }
 
-}  // namespace detail
-
-// From the loaded data to a solution in best_x, best_z. `active`: lanes to work on.
+// Iterates from x, z, s until each lane of `active` has a merit below its `eps`; the best point
+// goes to best_x, best_z. Iterations are counted on from out.iterations, to `max_iter` at most.
 template <class S, class Group>
-LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps,
-                                    int max_iter, MaskOf<S> active) {
+LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int max_iter,
+                            MaskOf<S> active, QpOutcome<S>& out) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
   const S reg = S(Precision<T>::primal_reg);
-  detail::starting_point(g, work, rho, reg);
   S count = S(0);
   LPGD_FOR (g, i, M) count += work.on[i] - work.equal_slot[i];
   count = max_of(g.sum(count), S(1));
 
-  QpOutcome<S> out;
-  out.status = S(T(kQpMaxIterations));
-  out.iterations = S(0);
   S since_best = S(0), least_no_point = S(1), least_no_bound = S(1);
   auto open = active;
   auto stuck = mask_and(active, mask_not(active));
+  evaluate(g, work, rho, work.x, work.z);
   for (int iter = 0;; ++iter) {
-    const QpMeasure<S> now = measure(g, work, rho, work.x, work.z, work.s);
-    if (iter == 0) out.measure = now;
+    // The products of the iterate are carried along with its steps; before a lane is called solved
+    // they are taken afresh, free of what rounding has added up.
+    QpMeasure<S> now = measure_products(g, work, work.x, work.z, work.s);
+    const auto arriving = mask_and(open, less(now.merit, eps + eps));
+    if (iter > 0 && any_lane(arriving)) {
+      refresh(g, work, rho, arriving);
+      now = measure_products(g, work, work.x, work.z, work.s);
+    }
+    if (iter == 0) take_measure(active, now, out.measure);
     const auto better = mask_and(open, less(now.merit, out.measure.merit));
-    LPGD_FOR (g, j, n)
-      work.best_x[j] = iter == 0 ? work.x[j] : select(better, work.x[j], work.best_x[j]);
-    LPGD_FOR (g, i, M)
-      work.best_z[i] = iter == 0 ? work.z[i] : select(better, work.z[i], work.best_z[i]);
+    const auto kept = iter == 0 ? active : better;
+    LPGD_FOR (g, j, n) work.best_x[j] = select(kept, work.x[j], work.best_x[j]);
+    LPGD_FOR (g, i, M) work.best_z[i] = select(kept, work.z[i], work.best_z[i]);
     g.sync();
     const auto progress = less(now.merit, S(T(0.9)) * out.measure.merit);
     since_best = select(progress, S(0), since_best + S(1));
     take_measure(better, now, out.measure);
-    const auto solved = mask_and(open, less(out.measure.merit, S(eps)));
+    const auto solved = mask_and(open, less(out.measure.merit, eps));
     out.status = select(solved, S(T(kQpOk)), out.status);
     open = mask_and(open, mask_not(solved));
     // A stall is rounding: no progress for several steps, or numbers that are no longer numbers.
@@ -156,20 +161,21 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
     remember_iterate(g, work);
     stuck = mask_or(stuck, mask_and(open, stalled));
     open = mask_and(open, mask_not(stalled));
-    if (iter >= max_iter || !any_lane(open)) break;
-    out.iterations = select(open, S(T(iter + 1)), out.iterations);
+    open = mask_and(open, less(out.iterations, S(T(max_iter))));
+    if (!any_lane(open)) break;
+    out.iterations = select(open, out.iterations + S(T(1)), out.iterations);
 
     const S mu = dot(g, work.s, work.z, M) / count;
+    const S largest = max_of(max_abs(g, work.rx, n), max_abs(g, work.rz, M));
     detail::interior_weights(g, work, false);
     kkt_factor(g, work, rho + reg);
     // Predictor: straight at the solution. rz of measure() is d - Cx - s.
     LPGD_FOR (g, i, M) work.ez[i] = work.rz[i] + work.s[i];
     g.sync();
     kkt_solve(g, work, work.rx, work.ez, work.dx, work.dz);
-    slots_of(g, work, work.dx, work.Cx);
     LPGD_FOR (g, i, M) {
       const S inner = work.on[i] - work.equal_slot[i];
-      work.ds[i] = inner * (work.rz[i] - work.Cx[i]);
+      work.ds[i] = inner * (work.rz[i] - work.Cdx[i]);
     }
     g.sync();
     const S to_s = detail::step_to_boundary(g, work, work.s, work.ds);
@@ -193,9 +199,10 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
       work.rz[i] = work.tm[i];
     }
     g.sync();
-    kkt_solve_refined(g, work, rho, work.rx, work.rz, work.dx, work.dz, 1);
-    slots_of(g, work, work.dx, work.Cx);
-    LPGD_FOR (g, i, M) work.ds[i] = (work.on[i] - work.equal_slot[i]) * (work.ds[i] - work.Cx[i]);
+    // An error well below what is left to do slows nothing down.
+    const S target = S(Precision<T>::step_target) * max_of(max_of(mu, eps), largest);
+    kkt_solve_refined(g, work, rho, work.rx, work.rz, work.dx, work.dz, 1, target);
+    LPGD_FOR (g, i, M) work.ds[i] = (work.on[i] - work.equal_slot[i]) * (work.ds[i] - work.Cdx[i]);
     g.sync();
     const S most = S(T(1)) - min_of(S(T(0.01)), mu + S(T(1e-4)));
     S step_s = min_of(most * detail::step_to_boundary(g, work, work.s, work.ds), S(1));
@@ -208,11 +215,15 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
     step_s = select(open, step_s, S(0));
     step_z = select(open, step_z, S(0));
     const S zero = S(0);
-    LPGD_FOR (g, j, n) work.x[j] += select(open, step_s * work.dx[j], zero);
-
+    LPGD_FOR (g, j, n) {
+      work.x[j] += select(open, step_s * work.dx[j], zero);
+      work.Px[j] += select(open, step_s * work.Pdx[j], zero);
+      work.Cz[j] += select(open, step_z * work.Cdz[j], zero);
+    }
     LPGD_FOR (g, i, M) {
       work.s[i] += select(open, step_s * work.ds[i], zero);
       work.z[i] += select(open, step_z * work.dz[i], zero);
+      work.Cx[i] += select(open, step_s * work.Cdx[i], zero);
     }
     g.sync();
   }
@@ -224,7 +235,6 @@ LPGD_HD QpOutcome<S> interior_point(const Group& g, QpWork<S>& work, S rho, Real
   const auto dual = mask_and(less(least_no_bound, weak), mask_not(primal));
   out.status = select(mask_and(lost, primal), S(T(kQpPrimalInfeasible)), out.status);
   out.status = select(mask_and(lost, dual), S(T(kQpDualInfeasible)), out.status);
-  return out;
 }
 
 LPGD_END_NAMESPACE

@@ -15,12 +15,12 @@
 
 LPGD_BEGIN_NAMESPACE
 
-// out = alpha * out + C'v
+// out = alpha * out + C'v; alpha is 0 or 1
 template <class S, class Group>
 LPGD_HD void slots_transposed(const Group& g, const QpWork<S>& work, const S* v, S* out,
                               RealOf<S> alpha) {
   const QpDims& dims = work.dims;
-  multiply_rows(g, work.Rt, dims.n, dims.rows(), v, out, alpha);
+  multiply_rows(g, work.Rt, dims.n, dims.rows(), dims.stride_rows(), v, out, alpha);
   const S* lb = v + dims.lower();
   const S* ub = v + dims.upper();
   if (dims.n_lb > 0)
@@ -34,7 +34,7 @@ LPGD_HD void slots_transposed(const Group& g, const QpWork<S>& work, const S* v,
 template <class S, class Group>
 LPGD_HD void slots_of(const Group& g, const QpWork<S>& work, const S* x, S* out) {
   const QpDims& dims = work.dims;
-  multiply_cols(g, work.Rt, dims.n, dims.rows(), x, out, RealOf<S>(0));
+  multiply_cols(g, work.Rt, dims.n, dims.rows(), dims.stride_rows(), x, out, RealOf<S>(0));
   S* lb = out + dims.lower();
   S* ub = out + dims.upper();
   if (dims.n_lb > 0)
@@ -48,7 +48,8 @@ LPGD_HD void slots_of(const Group& g, const QpWork<S>& work, const S* x, S* out)
 template <class S, class Group>
 LPGD_HD void hessian_times(const Group& g, const QpWork<S>& work, S rho, const S* x, S* out) {
   const int n = work.dims.n;
-  if (work.dims.quadratic) multiply_rows(g, work.P, n, n, x, out, RealOf<S>(0));
+  if (work.dims.quadratic)
+    multiply_rows(g, work.P, n, n, work.dims.stride_n(), x, out, RealOf<S>(0));
   const S scale = *work.cost_scale;
   LPGD_FOR (g, j, n) out[j] = rho * x[j] + (work.dims.quadratic ? scale * out[j] : S(0));
   g.sync();
@@ -69,10 +70,11 @@ LPGD_HD S dot(const Group& g, const S* a, const S* b, int count) {
 }
 
 // Factor for the weights in work.w; `diagonal` is rho of the proximal term plus the regularisation.
+// The weights of the rows of A are those that AtA was made with.
 template <class S, class Group>
 LPGD_HD void kkt_factor(const Group& g, QpWork<S>& work, S diagonal) {
   const QpDims& dims = work.dims;
-  const int n = dims.n, rows = dims.rows();
+  const int n = dims.n, ld = dims.stride_n();
   LPGD_FOR (g, j, n) {
     S value = diagonal;
     if (dims.n_lb > 0) value += work.w[dims.lower() + j];
@@ -80,14 +82,21 @@ LPGD_HD void kkt_factor(const Group& g, QpWork<S>& work, S diagonal) {
     work.H_diag[j] = value;
   }
   g.sync();
-  const S* base = dims.quadratic ? work.P : nullptr;
-  const S* factors = rows > 0 ? work.Rt : nullptr;
-  const NormalMatrix<S> normal{n,       *work.cost_scale, base, work.H_diag,
-                               factors, work.w,           rows, work.panel};
-  cholesky(g, normal, Factor<S>{n, work.L, work.L_inv});
+  const NormalMatrix<S> normal{n,
+                               ld,
+                               *work.cost_scale,
+                               dims.quadratic ? work.P : nullptr,
+                               dims.p > 0 ? work.AtA : nullptr,
+                               work.H_diag,
+                               dims.m > 0 ? work.Rt : nullptr,
+                               work.w,
+                               dims.m,
+                               dims.stride_rows(),
+                               work.panel};
+  cholesky(g, normal, Factor<S>{n, ld, work.L, work.L_inv});
 }
 
-// One solve with the factor; right-hand sides are kept.
+// One solve with the factor; right-hand sides are kept. Leaves C dx in work.Cdx.
 template <class S, class Group>
 LPGD_HD void kkt_solve(const Group& g, const QpWork<S>& work, const S* rx, const S* rz, S* dx,
                        S* dz) {
@@ -97,41 +106,49 @@ LPGD_HD void kkt_solve(const Group& g, const QpWork<S>& work, const S* rx, const
   LPGD_FOR (g, j, n) dx[j] = rx[j];
   g.sync();
   slots_transposed(g, work, work.tm, dx, RealOf<S>(1));
-  const Factor<S> factor{n, work.L, work.L_inv};
+  const Factor<S> factor{n, dims.stride_n(), work.L, work.L_inv};
   solve_lower(g, factor, dx);
   solve_upper(g, factor, dx);
-  slots_of(g, work, dx, work.tm);
-  LPGD_FOR (g, i, M) dz[i] = work.w[i] * (work.tm[i] - rz[i]);
+  slots_of(g, work, dx, work.Cdx);
+  LPGD_FOR (g, i, M) dz[i] = work.w[i] * (work.Cdx[i] - rz[i]);
   g.sync();
 }
 
-// Residual of the unregularised system, into ex and ez; returns its maximum norm.
+// Residual of the unregularised system, into ex and ez; returns its maximum norm. Leaves the
+// products of the step in work.Pdx, Cdz and Cdx.
 template <class S, class Group>
 LPGD_HD S kkt_residual(const Group& g, const QpWork<S>& work, S rho, const S* rx, const S* rz,
                        const S* dx, const S* dz) {
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
-  hessian_times(g, work, rho, dx, work.ex);
-  slots_transposed(g, work, dz, work.ex, RealOf<S>(1));
-  slots_of(g, work, dx, work.ez);
-  LPGD_FOR (g, j, n) work.ex[j] = rx[j] - work.ex[j];
-  LPGD_FOR (g, i, M)
-    work.ez[i] = select(less(S(0), work.w[i]), rz[i] - work.ez[i] + work.theta[i] * dz[i], S(0));
+  hessian_times(g, work, rho, dx, work.Pdx);
+  slots_transposed(g, work, dz, work.Cdz, RealOf<S>(0));
+  slots_of(g, work, dx, work.Cdx);
+  S norm = S(0);
+  LPGD_FOR (g, j, n) {
+    work.ex[j] = rx[j] - work.Pdx[j] - work.Cdz[j];
+    norm = max_nan(norm, abs_of(work.ex[j]));
+  }
+  LPGD_FOR (g, i, M) {
+    const S error = rz[i] - work.Cdx[i] + work.theta[i] * dz[i];
+    work.ez[i] = select(less(S(0), work.w[i]), error, S(0));
+    norm = max_nan(norm, abs_of(work.ez[i]));
+  }
+  norm = g.max(norm);
   g.sync();
-  return max_nan(max_abs(g, work.ex, n), max_abs(g, work.ez, M));
+  return norm;
 }
 
-// Solve with up to `steps` of refinement. A lane takes corrections while each halves its residual,
-// and gives back one that did not lessen it.
+// Solve with up to `steps` of refinement, while the residual is above `target`. A lane takes
+// corrections while each halves its residual, and gives back one that did not lessen it. Leaves the
+// residual and the products of the step as kkt_residual does, and returns its norm.
 template <class S, class Group>
-LPGD_HD void kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, const S* rx,
-                               const S* rz, S* dx, S* dz, int steps) {
+LPGD_HD S kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, const S* rx, const S* rz,
+                            S* dx, S* dz, int steps, S target) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
   kkt_solve(g, work, rx, rz, dx, dz);
-  const S size = max_nan(max_abs(g, rx, n), max_abs(g, rz, M));
-  const S target = S(Precision<T>::refine_target) * size;
   S norm = kkt_residual(g, work, rho, rx, rz, dx, dz);
   auto open = less(target, norm);
   for (int step = 0; step < steps && any_lane(open); ++step) {
@@ -139,16 +156,25 @@ LPGD_HD void kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, con
     LPGD_FOR (g, j, n) dx[j] += select(open, work.cx[j], S(0));
     LPGD_FOR (g, i, M) dz[i] += select(open, work.cz[i], S(0));
     g.sync();
-    const S next = kkt_residual(g, work, rho, rx, rz, dx, dz);
+    S next = kkt_residual(g, work, rho, rx, rz, dx, dz);
     const auto worse = mask_and(open, mask_not(less(next, norm)));
+    open = mask_and(mask_and(open, less(next, S(T(0.5)) * norm)), less(target, next));
     if (any_lane(worse)) {
       LPGD_FOR (g, j, n) dx[j] -= select(worse, work.cx[j], S(0));
       LPGD_FOR (g, i, M) dz[i] -= select(worse, work.cz[i], S(0));
       g.sync();
+      next = kkt_residual(g, work, rho, rx, rz, dx, dz);
     }
-    open = mask_and(mask_and(open, less(next, S(T(0.5)) * norm)), less(target, next));
     norm = next;
   }
+  return norm;
+}
+
+// What refinement can reach, for right-hand sides of this size.
+template <class S, class Group>
+LPGD_HD S refine_target(const Group& g, const QpWork<S>& work, const S* rx, const S* rz) {
+  const S size = max_nan(max_abs(g, rx, work.dims.n), max_abs(g, rz, work.dims.slots()));
+  return S(Precision<RealOf<S>>::refine_target) * size;
 }
 
 LPGD_END_NAMESPACE

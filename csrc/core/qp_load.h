@@ -43,9 +43,15 @@ LPGD_HD void check_convexity(const Group& g, QpWork<S>& work) {
   const S shift = S(static_cast<RealOf<S>>(Precision<Src>::convexity_shift)) * scale;
   LPGD_FOR (g, j, n) work.H_diag[j] = shift;
   g.sync();
-  const NormalMatrix<S> mat{n, S(1), work.P, work.H_diag, nullptr, nullptr, 0, nullptr};
-  const S smallest = cholesky(g, mat, Factor<S>{n, work.L, work.L_inv});
-  if (g.lane() == 0) work.facts[kFactConvex] = indicator<S>(less(S(0), smallest));
+  const int ld = work.dims.stride_n();
+  const NormalMatrix<S> mat{n,       ld,      S(1), work.P, nullptr, work.H_diag,
+                            nullptr, nullptr, 0,    0,      nullptr};
+  const S smallest = cholesky(g, mat, Factor<S>{n, ld, work.L, work.L_inv});
+  if (g.lane() == 0) {
+    const S strict = S(static_cast<RealOf<S>>(Precision<Src>::strict_convexity)) * scale;
+    work.facts[kFactConvex] = indicator<S>(less(S(0), smallest));
+    work.facts[kFactStrict] = indicator<S>(less(strict, smallest));
+  }
   g.sync();
 }
 
@@ -53,7 +59,7 @@ LPGD_HD void check_convexity(const Group& g, QpWork<S>& work) {
 template <class S, class Src, class Group>
 LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<Src>& problem,
                           const QpLanes<S, Src>& lanes) {
-  const int n = work.dims.n;
+  const int n = work.dims.n, ld = work.dims.stride_n();
   S finite = S(0), scale = S(0);
   LPGD_FOR (g, i, n)
     for (int j = 0; j <= i; ++j) {
@@ -61,8 +67,8 @@ LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<Src>&
       const std::int64_t below = static_cast<std::int64_t>(i) * n + j;
       const S value = S(RealOf<S>(0.5)) * (gather<S>(lanes, problem.P, problem.stride_P, below) +
                                            gather<S>(lanes, problem.P, problem.stride_P, above));
-      work.P[i * n + j] = value;
-      work.P[j * n + i] = value;
+      work.P[i * ld + j] = value;
+      work.P[j * ld + i] = value;
       finite += value - value;
       if (i == j) scale = max_of(scale, abs_of(value));
     }
@@ -82,20 +88,19 @@ template <class S, class Src, class Group>
 LPGD_HD void load_rows(const Group& g, QpWork<S>& work, const QpLanes<S, Src>& lanes,
                        const Src* source, std::int64_t stride, int first, int count,
                        S* finite_out) {
-  const int n = work.dims.n, rows = work.dims.rows();
+  const int n = work.dims.n, ld = work.dims.stride_rows();
   S finite = S(0);
   LPGD_FOR (g, k, count) {
     const std::int64_t start = static_cast<std::int64_t>(k) * n;
     S largest = S(0);
     for (int j = 0; j < n; ++j) {
       const S value = gather<S>(lanes, source, stride, start + j);
-      work.Rt[j * rows + first + k] = value;
+      work.Rt[j * ld + first + k] = value;
       finite += value - value;
       largest = max_of(largest, abs_of(value));
     }
     const S scale = inverse_power_of_two(largest);
-    for (int j = 0; j < n; ++j)
-      work.Rt[j * rows + first + k] = scale * work.Rt[j * rows + first + k];
+    for (int j = 0; j < n; ++j) work.Rt[j * ld + first + k] = scale * work.Rt[j * ld + first + k];
     work.row_scale[first + k] = scale;
   }
   finite = g.sum(finite);
@@ -118,8 +123,12 @@ LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<Src>
     load_hessian(g, work, problem, lanes);
   if (m > 0 && (first || problem.stride_G != 0))
     load_rows(g, work, lanes, problem.G, problem.stride_G, 0, m, &work.facts[kFactFiniteG]);
-  if (p > 0 && (first || problem.stride_A != 0))
+  if (p > 0 && (first || problem.stride_A != 0)) {
     load_rows(g, work, lanes, problem.A, problem.stride_A, m, p, &work.facts[kFactFiniteA]);
+    // the weight of an equality never changes, so its part of every normal matrix doesn't
+    gram(g, work.Rt + m, work.dims.n, p, work.dims.stride_rows(),
+         S(1 / Precision<RealOf<S>>::equality_reg), work.AtA, work.dims.stride_n());
+  }
 }
 
 // What the vectors alone decide: status of lanes whose data is not usable.

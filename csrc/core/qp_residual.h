@@ -13,25 +13,42 @@ struct QpMeasure {
   S z_scale;            // 1 + max |z|
 };
 
-// Fills rx = -(P x + rho x + q + C'z), rz = d - C x - s (s null: the violation alone, min(d - C x,
-// 0), and for equality slots all of d - C x), Px = P x + rho x and Cx = C x.
+// Px = P x + rho x, Cz = C'z and Cx = C x of a point, afresh.
 template <class S, class Group>
-LPGD_HD QpMeasure<S> measure(const Group& g, QpWork<S>& work, S rho, const S* x, const S* z,
-                             const S* s) {
+LPGD_HD void evaluate(const Group& g, QpWork<S>& work, S rho, const S* x, const S* z) {
+  hessian_times(g, work, rho, x, work.Px);
+  slots_transposed(g, work, z, work.Cz, RealOf<S>(0));
+  slots_of(g, work, x, work.Cx);
+}
+
+// The same for x, z of the workspace, in some lanes alone: the others keep what they carry along,
+// so that no lane's numbers depend on its neighbours. The products of the step are lost.
+template <class S, class Group>
+LPGD_HD void refresh(const Group& g, QpWork<S>& work, S rho, MaskOf<S> lanes) {
+  hessian_times(g, work, rho, work.x, work.Pdx);
+  slots_transposed(g, work, work.z, work.Cdz, RealOf<S>(0));
+  slots_of(g, work, work.x, work.Cdx);
+  LPGD_FOR (g, j, work.dims.n) {
+    work.Px[j] = select(lanes, work.Pdx[j], work.Px[j]);
+    work.Cz[j] = select(lanes, work.Cdz[j], work.Cz[j]);
+  }
+  LPGD_FOR (g, i, work.dims.slots()) work.Cx[i] = select(lanes, work.Cdx[i], work.Cx[i]);
+  g.sync();
+}
+
+// From Px, Cz and Cx: fills rx = -(P x + rho x + q + C'z) and rz = d - C x - s (s null: the
+// violation alone, min(d - C x, 0), and for equality slots all of d - C x).
+template <class S, class Group>
+LPGD_HD QpMeasure<S> measure_products(const Group& g, QpWork<S>& work, const S* x, const S* z,
+                                      const S* s) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
-  hessian_times(g, work, rho, x, work.Px);
-  LPGD_FOR (g, j, n) work.rx[j] = work.Px[j] + work.q[j];
-  g.sync();
-  slots_transposed(g, work, z, work.rx, T(1));
-  slots_of(g, work, x, work.Cx);
   S size_dual = S(0), dual = S(0), primal = S(0), relative = S(0), size_z = S(0);
   LPGD_FOR (g, j, n) {
-    const S residual = work.rx[j];
-    const S constraints = residual - work.Px[j] - work.q[j];
+    const S residual = work.Px[j] + work.q[j] + work.Cz[j];
     size_dual = max_of(size_dual, max_of(abs_of(work.q[j]), abs_of(work.Px[j])));
-    size_dual = max_of(size_dual, abs_of(constraints));
+    size_dual = max_of(size_dual, abs_of(work.Cz[j]));
     dual = max_nan(dual, abs_of(residual));
     work.rx[j] = -residual;
   }
@@ -60,6 +77,13 @@ LPGD_HD QpMeasure<S> measure(const Group& g, QpWork<S>& work, S rho, const S* x,
   out.merit = max_nan(max_nan(g.max(relative), dual / (S(1) + g.max(size_dual))), gap / gap_size);
   out.z_scale = S(1) + g.max(size_z);
   return out;
+}
+
+template <class S, class Group>
+LPGD_HD QpMeasure<S> measure(const Group& g, QpWork<S>& work, S rho, const S* x, const S* z,
+                             const S* s) {
+  evaluate(g, work, rho, x, z);
+  return measure_products(g, work, x, z, s);
 }
 
 // Certificates are looked for in the difference of two iterates, which tends to a ray on an
@@ -98,9 +122,8 @@ LPGD_HD S proves_primal_infeasible(const Group& g, const QpWork<S>& work) {
     data = max_of(data, abs_of(work.d[i]));
   }
   LPGD_FOR (g, j, work.dims.n) {
-    const S Cz = -(work.rx[j] + work.Px[j] + work.q[j]);
-    change.off = max_nan(change.off, abs_of(Cz - work.last_Cz[j]));
-    whole.off = max_nan(whole.off, abs_of(Cz));
+    change.off = max_nan(change.off, abs_of(work.Cz[j] - work.last_Cz[j]));
+    whole.off = max_nan(whole.off, abs_of(work.Cz[j]));
   }
   data = g.max(data);
   const S least = S(RealOf<S>(1e-3)) * (S(1) + g.max(whole.step));
@@ -141,7 +164,7 @@ LPGD_HD void remember_iterate(const Group& g, QpWork<S>& work) {
   LPGD_FOR (g, j, work.dims.n) {
     work.last_x[j] = work.x[j];
     work.last_Px[j] = work.Px[j];
-    work.last_Cz[j] = -(work.rx[j] + work.Px[j] + work.q[j]);
+    work.last_Cz[j] = work.Cz[j];
   }
   LPGD_FOR (g, i, work.dims.slots()) {
     work.last_z[i] = work.z[i];

@@ -17,6 +17,9 @@ LPGD_BEGIN_NAMESPACE
 struct QpDims {
   int n, m, p, n_lb, n_ub;
   bool quadratic;
+  int width;  // rows of matrices are padded to whole vectors of it (RowVector)
+  LPGD_HOST_TOO int stride_n() const { return row_stride(n, width); }          // of P and L
+  LPGD_HOST_TOO int stride_rows() const { return row_stride(rows(), width); }  // of Rt and panel
   LPGD_HOST_TOO int rows() const { return m + p; }
   LPGD_HOST_TOO int lower() const { return m + p; }         // first slot of lb
   LPGD_HOST_TOO int upper() const { return m + p + n_lb; }  // first slot of ub
@@ -24,13 +27,14 @@ struct QpDims {
 };
 
 template <class T>
-LPGD_HOST_TOO QpDims dims_of(const QpProblem<T>& problem) {
+LPGD_HOST_TOO QpDims dims_of(const QpProblem<T>& problem, int width = 1) {
   return QpDims{problem.n,
                 problem.m,
                 problem.p,
                 problem.lb ? problem.n : 0,
                 problem.ub ? problem.n : 0,
-                problem.P != nullptr};
+                problem.P != nullptr,
+                width};
 }
 
 // Facts of a pack's matrices, kept beside them for as long as they are.
@@ -40,6 +44,7 @@ enum QpFact : int {
   kFactFiniteA,
   kFactConvex,
   kFactScaleP,  // largest diagonal entry of P
+  kFactStrict,  // P is positive definite by a margin
   kFacts
 };
 
@@ -47,20 +52,23 @@ enum QpFact : int {
 template <class S>
 struct QpWork {
   QpDims dims;
-  S *P, *Rt, *q, *d, *on, *equal_slot, *row_scale;   // data; Rt is [n, rows]
+  S *P, *Rt, *q, *d, *on, *equal_slot, *row_scale;   // data; Rt is [n, stride_rows]
+  S* AtA;                                            // A'A / equality_reg, A scaled
   S *L, *L_inv, *H_diag, *w, *theta, *panel;         // factorisation
   S *x, *z, *s;                                      // iterate
   S *dx, *dz, *ds;                                   // step
   S *rx, *rz;                                        // right-hand sides
   S *ex, *ez, *cx, *cz;                              // refinement
-  S *tm, *Px, *Cx;                                   // scratch
-  S *best_x, *best_z;                                // best iterate
+  S *Px, *Cz, *Cx;                                   // P x + rho x, C'z, C x of the iterate
+  S *Pdx, *Cdz, *Cdx;                                // the same of a step
+  S* tm;                                             // scratch
+  S *best_x, *best_z, *best_s;                       // best iterate; s: the last one
   S *last_x, *last_Px, *last_Cx, *last_z, *last_Cz;  // iterate before, for certificates
   S* anchor;                                         // x* of the proximal term
   S* cost_scale;                                     // [1]
   S* facts;  // [kFacts] what is known of the matrices: see load_matrices
 
-  // Called with base = null to count.
+  // Called with base = null to count. Padded rows need memory that is zero at first.
   LPGD_HOST_TOO std::size_t bind(const QpDims& size, S* base) {
     dims = size;
     const std::size_t n = size.n, rows = size.rows(), M = size.slots();
@@ -70,10 +78,12 @@ struct QpWork {
       used += count;
       return at;
     };
-    P = take(size.quadratic ? n * n : 0);
-    Rt = take(n * rows);
-    L = take(n * n);
-    panel = take(kTileCols * rows);
+    const std::size_t stride_n = size.stride_n(), stride_rows = size.stride_rows();
+    P = take(size.quadratic ? n * stride_n : 0);
+    Rt = take(n * stride_rows);
+    L = take(n * stride_n);
+    AtA = take(size.p > 0 ? n * stride_n : 0);
+    panel = take(kTileCols * stride_rows);
     q = take(n);
     L_inv = take(n);
     H_diag = take(n);
@@ -83,6 +93,9 @@ struct QpWork {
     ex = take(n);
     cx = take(n);
     Px = take(n);
+    Cz = take(n);
+    Pdx = take(n);
+    Cdz = take(n);
     best_x = take(n);
     anchor = take(n);
     d = take(M);
@@ -99,7 +112,9 @@ struct QpWork {
     cz = take(M);
     tm = take(M);
     Cx = take(M);
+    Cdx = take(M);
     best_z = take(M);
+    best_s = take(M);
     row_scale = take(rows);
     last_x = take(n);
     last_Px = take(n);

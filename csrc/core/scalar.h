@@ -91,10 +91,15 @@ struct Precision<double> {
   static constexpr double active_primal_reg = 1e-9;  // active-set systems
   static constexpr double convexity_shift =
       1e-9;  // P + shift * max(diag P) must factor, else indefinite
+  static constexpr double strict_convexity =
+      1e-6;  // smallest pivot of P over max(diag P) from which the active set is tried early
   static constexpr double refine_target = 1e-13;  // stop refining below this relative residual
+  static constexpr double step_target = 1e-2;     // interior point: the same, of what is left to do
   static constexpr double certificate = 1e-7;  // a ray proves that nothing of size below 1 / this
   static constexpr double weak_certificate = 1e-4;  // the same, for items that did not converge
   static constexpr double infinite_bound = 1e20;    // right-hand sides from here on are no bounds
+  static constexpr double sign_tolerance = 1e-13;   // relative, of multipliers and slacks
+  static constexpr double clearly_wrong = 1e-5;     // the same, of signs that refinement won't mend
   static constexpr double unreachable = 1e-6;       // residual share that no refinement removes
   static constexpr double tiny = 1e-280;
 };
@@ -106,10 +111,14 @@ struct Precision<float> {
   static constexpr float equality_reg = 4e-3F;
   static constexpr float active_primal_reg = 1e-4F;
   static constexpr float convexity_shift = 1e-4F;
+  static constexpr float strict_convexity = 1e-3F;
   static constexpr float refine_target = 1e-6F;
+  static constexpr float step_target = 1e-3F;
   static constexpr float certificate = 1e-5F;
   static constexpr float weak_certificate = 1e-5F;  // none: what single can't solve, double retries
   static constexpr float infinite_bound = 1e9F;
+  static constexpr float sign_tolerance = 1e-6F;
+  static constexpr float clearly_wrong = 1e-2F;
   static constexpr float unreachable = 1e-2F;
   static constexpr float tiny = 1e-30F;
 };

@@ -1,6 +1,8 @@
 // Compiled once per instruction set: a register of problems at a time.
 #include "cpu/qp.h"
 
+#include <cstring>
+
 #include "core/outer.h"
 #include "core/pack.h"
 #include "core/qp.h"
@@ -26,46 +28,66 @@ template <class T>
 using Lanes = T;
 #endif
 
+#if defined(__AVX512F__)
+using Alone = VectorGroup<64>;
+#elif defined(__AVX2__)
+using Alone = VectorGroup<32>;
+#else
+using Alone = VectorGroup<16>;
+#endif
+
+// A layout: the scalar that problems are solved in and the group that walks the loops.
+template <class Number, class Walk>
+struct Layout {
+  using S = Number;
+  using Group = Walk;
+  static constexpr int lanes = ScalarTraits<S>::lanes;
+  static constexpr int width = RowVector<Group, S>::width;
+};
 template <class T>
-constexpr int lane_count() {
-  return ScalarTraits<Lanes<T>>::lanes;
-}
-
+using Packed = Layout<Lanes<T>, SerialGroup>;
 template <class T>
-int used_lanes(std::int64_t count, std::int64_t pack) {
-  const std::int64_t left = count - pack * lane_count<T>();
-  return static_cast<int>(left < lane_count<T>() ? left : lane_count<T>());
+using OneByOne = Layout<T, Alone>;
+
+template <class L, class Task>
+std::size_t workspace_bytes(const Task& task) {
+  using S = typename L::S;
+  return qp_work_scalars<S>(dims_of(task.problem, L::width)) * sizeof(S);
 }
 
-// `Work` is the precision of the lanes, `T` that of the arrays.
-template <class Work, class T>
-std::size_t workspace_bytes(const QpProblem<T>& problem) {
-  return qp_work_scalars<Lanes<Work>>(dims_of(problem)) * sizeof(Lanes<Work>);
+template <class Group, class S, class T>
+void do_entries(const Group& g, QpWork<S>& work, const QpTask<T>& task, std::int64_t first,
+                int used, bool fresh) {
+  solve_entries(g, work, task, first, used, fresh);
+}
+template <class Group, class S, class T>
+void do_entries(const Group& g, QpWork<S>& work, const QpImplicitTask<T>& task, std::int64_t first,
+                int used, bool fresh) {
+  implicit_entries(g, work, task, first, used, fresh);
 }
 
-template <class Work, class T>
-void solve(const QpTask<T>& task, std::int64_t count, std::int64_t begin, std::int64_t end,
-           void* workspace, bool fresh) {
-  QpWork<Lanes<Work>> work;
-  work.bind(dims_of(task.problem), static_cast<Lanes<Work>*>(workspace));
+template <class L, class Task>
+void run(const Task& task, std::int64_t count, std::int64_t begin, std::int64_t end,
+         void* workspace, bool fresh) {
+  using S = typename L::S;
+  // what pads the rows must be zero
+  if (fresh && L::width > 1) std::memset(workspace, 0, workspace_bytes<L>(task));
+  QpWork<S> work;
+  work.bind(dims_of(task.problem, L::width), static_cast<S*>(workspace));
   for (std::int64_t pack = begin; pack < end; ++pack) {
-    solve_entries(SerialGroup{}, work, task, pack * lane_count<Work>(),
-                  used_lanes<Work>(count, pack), fresh);
+    const std::int64_t left = count - pack * L::lanes;
+    do_entries(typename L::Group{}, work, task, pack * L::lanes,
+               static_cast<int>(left < L::lanes ? left : L::lanes), fresh);
     fresh = false;
   }
 }
 
-// Always in double: it is one factorisation, and single precision would lose what the solve gained.
-template <class T>
-void implicit(const QpImplicitTask<T>& task, std::int64_t begin, std::int64_t end, void* workspace,
-              bool fresh) {
-  QpWork<Lanes<double>> work;
-  work.bind(dims_of(task.problem), static_cast<Lanes<double>*>(workspace));
-  for (std::int64_t pack = begin; pack < end; ++pack) {
-    implicit_entries(SerialGroup{}, work, task, pack * lane_count<double>(),
-                     used_lanes<double>(task.problem.batch, pack), fresh);
-    fresh = false;
-  }
+template <class Task, class T>
+constexpr QpLayouts<Task> layouts() {
+  using P = Packed<T>;
+  using A = OneByOne<T>;
+  return {{P::lanes, workspace_bytes<P, Task>, run<P, Task>},
+          {A::lanes, workspace_bytes<A, Task>, run<A, Task>}};
 }
 
 template <class T>
@@ -92,9 +114,13 @@ void outer_sums(const T* a1, const T* b1, const T* a2, const T* b2, int rows, in
 
 template <class T>
 constexpr QpKernelsOf<T> table() {
-  return {lane_count<T>(),      workspace_bytes<T, T>, solve<T, T>, workspace_bytes<double, T>,
-          lane_count<double>(), solve<double, T>,      implicit<T>, upstream<T>,
-          combine<T>,           outer_sums<T>};
+  // The derivative is one factorisation: single precision would lose what the solve gained.
+  return {layouts<QpTask<T>, T>(),
+          layouts<QpTask<T>, double>(),
+          layouts<QpImplicitTask<T>, double>(),
+          upstream<T>,
+          combine<T>,
+          outer_sums<T>};
 }
 
 }  // namespace

@@ -8,25 +8,46 @@
 
 namespace lpgd {
 
-template <class T>
-struct QpKernelsOf {
+// One way to lay problems out: in the lanes of SIMD registers ("packed"), or one at a time with
+// registers along its rows ("alone").
+template <class Task>
+struct QpLayout {
   int lanes;  // problems a pack; work is counted in packs
 
-  std::size_t (*workspace_bytes)(const QpProblem<T>& problem);
+  std::size_t (*workspace_bytes)(const Task& task);
 
   // Entries of packs [begin, end) out of `count` entries. `workspace` is aligned to 64 bytes and
   // private to the caller; `fresh` says that it holds nothing of this task yet.
-  void (*solve)(const QpTask<T>& task, std::int64_t count, std::int64_t begin, std::int64_t end,
-                void* workspace, bool fresh);
-  // The same in double precision, for items that single precision could not solve.
-  std::size_t (*wide_workspace_bytes)(const QpProblem<T>& problem);
-  int wide_lanes;
-  void (*solve_wide)(const QpTask<T>& task, std::int64_t count, std::int64_t begin,
-                     std::int64_t end, void* workspace, bool fresh);
+  void (*run)(const Task& task, std::int64_t count, std::int64_t begin, std::int64_t end,
+              void* workspace, bool fresh);
 
-  // Works in double whatever T is: packs are counted in wide_lanes.
-  void (*implicit)(const QpImplicitTask<T>& task, std::int64_t begin, std::int64_t end,
-                   void* workspace, bool fresh);
+  std::int64_t packs(std::int64_t count) const { return (count + lanes - 1) / lanes; }
+};
+
+template <class Task>
+struct QpLayouts {
+  QpLayout<Task> packed, alone;
+
+  // The one that is done sooner, by measurement (docs/performance.md): a pack takes as long as two
+  // or three problems alone, until it outgrows the second-level cache. The choice hangs on nothing
+  // but n and whether the batch is a handful, so an item's bits change neither with the number of
+  // threads nor with its neighbours.
+  const QpLayout<Task>& pick(int n, std::int64_t count) const {
+    const bool handful = n >= kAloneFromFew && 2 * count <= packed.lanes;
+    return n >= kAloneFrom || handful ? alone : packed;
+  }
+
+  static constexpr int kAloneFrom = 96;
+  static constexpr int kAloneFromFew = 24;
+};
+
+template <class T>
+struct QpKernelsOf {
+  QpLayouts<QpTask<T>> solve;
+  // The same in double precision, for items that single precision could not solve.
+  QpLayouts<QpTask<T>> solve_wide;
+  // Works in double whatever T is.
+  QpLayouts<QpImplicitTask<T>> implicit;
 
   // kind [batch] of the upstream gradient, and the difference quotients, for items [begin, end)
   void (*upstream)(const QpProblem<T>& problem, const QpPoint<const T>& gradient,

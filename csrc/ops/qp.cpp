@@ -11,12 +11,12 @@ namespace lpgd::ops {
 
 namespace {
 
-template <class T>
-void solve_entries(const QpTask<T>& task, std::int64_t count) {
-  const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
-  parallel_items((count + kernels.lanes - 1) / kernels.lanes, kernels.workspace_bytes(task.problem),
+template <class Task>
+void run_layouts(const QpLayouts<Task>& layouts, const Task& task, std::int64_t count) {
+  const QpLayout<Task>& layout = layouts.pick(task.problem.n, count);
+  parallel_items(layout.packs(count), layout.workspace_bytes(task),
                  [&](void* workspace, std::int64_t pack, bool fresh) {
-                   kernels.solve(task, count, pack, pack + 1, workspace, fresh);
+                   layout.run(task, count, pack, pack + 1, workspace, fresh);
                  });
 }
 
@@ -29,13 +29,7 @@ void solve_unsolved(QpTask<T> task, std::vector<QpEntry<T>> entries) {
   });
   if (entries.empty()) return;
   task.entries = entries.data();
-  const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
-  const auto count = static_cast<std::int64_t>(entries.size());
-  parallel_items((count + kernels.wide_lanes - 1) / kernels.wide_lanes,
-                 kernels.wide_workspace_bytes(task.problem),
-                 [&](void* workspace, std::int64_t pack, bool fresh) {
-                   kernels.solve_wide(task, count, pack, pack + 1, workspace, fresh);
-                 });
+  run_layouts(qp_kernels().of<T>().solve_wide, task, static_cast<std::int64_t>(entries.size()));
 }
 
 QpSolutionTensors solve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTensor& G,
@@ -53,7 +47,7 @@ QpSolutionTensors solve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTen
     task.method = QpMethod::kInterior;
     task.solution = solution_point<T>(out);
     task.report = solution_report<T>(out);
-    solve_entries(task, problem.batch);
+    run_layouts(qp_kernels().of<T>().solve, task, problem.batch);
     if (sizeof(T) < sizeof(double)) {
       std::vector<QpEntry<T>> all;
       for (std::int64_t i = 0; i < problem.batch; ++i) all.push_back({i, i, T(0), T(0)});
@@ -81,7 +75,7 @@ class Resolve {
       QpTask<T> task = task_;
       task.method = method;
       task.entries = entries_.data();
-      solve_entries(task, static_cast<std::int64_t>(entries_.size()));
+      run_layouts(qp_kernels().of<T>().solve, task, static_cast<std::int64_t>(entries_.size()));
       if (method == QpMethod::kInterior) solve_unsolved(task, entries_);
       std::erase_if(entries_,
                     [&](const QpEntry<T>& entry) { return status_[entry.slot] == kQpOk; });
@@ -209,12 +203,7 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
     task.solved = given_status(task.problem, q, status);
     task.direction = direction_point<T>(out);
     task.report.status = std::get<5>(out).mutable_data_ptr<std::int32_t>();
-    const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
-    const std::int64_t packs = (task.problem.batch + kernels.wide_lanes - 1) / kernels.wide_lanes;
-    parallel_items(packs, kernels.wide_workspace_bytes(task.problem),
-                   [&](void* workspace, std::int64_t pack, bool fresh) {
-                     kernels.implicit(task, pack, pack + 1, workspace, fresh);
-                   });
+    run_layouts(qp_kernels().of<T>().implicit, task, task.problem.batch);
     return out;
   });
 }

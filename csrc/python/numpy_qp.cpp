@@ -67,11 +67,11 @@ class ProblemBuilder {
 // Packs are taken one by one by a few threads of our own; each has its workspace.
 template <class T>
 void solve_packs(const QpTask<T>& task, int threads) {
-  const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
   const std::int64_t count = task.problem.batch;
-  const std::int64_t packs = (count + kernels.lanes - 1) / kernels.lanes;
+  const QpLayout<QpTask<T>>& layout = qp_kernels().of<T>().solve.pick(task.problem.n, count);
+  const std::int64_t packs = layout.packs(count);
   const std::int64_t workers = std::min<std::int64_t>(threads, packs);
-  const std::size_t bytes = kernels.workspace_bytes(task.problem);
+  const std::size_t bytes = layout.workspace_bytes(task);
   auto release = [](void* data) { ::operator delete(data, std::align_val_t{64}); };
   std::vector<std::unique_ptr<void, decltype(release)>> workspaces;
   for (std::int64_t w = 0; w < workers; ++w)
@@ -80,8 +80,8 @@ void solve_packs(const QpTask<T>& task, int threads) {
   auto work = [&](std::int64_t worker) {
     bool fresh = true;
     for (std::int64_t pack = next++; pack < packs; pack = next++) {
-      kernels.solve(task, count, pack, pack + 1, workspaces[static_cast<std::size_t>(worker)].get(),
-                    fresh);
+      layout.run(task, count, pack, pack + 1, workspaces[static_cast<std::size_t>(worker)].get(),
+                 fresh);
       fresh = false;
     }
   };
@@ -104,13 +104,12 @@ void solve_unsolved(QpTask<T> task) {
     if (task.report.status[i] == kQpMaxIterations) entries.push_back({i, i, T(0), T(0)});
   if (entries.empty()) return;
   task.entries = entries.data();
-  const QpKernelsOf<T>& kernels = qp_kernels().of<T>();
   const auto count = static_cast<std::int64_t>(entries.size());
+  const QpLayout<QpTask<T>>& layout = qp_kernels().of<T>().solve_wide.pick(task.problem.n, count);
   const std::unique_ptr<void, void (*)(void*)> workspace(
-      ::operator new(kernels.wide_workspace_bytes(task.problem), std::align_val_t{64}),
+      ::operator new(layout.workspace_bytes(task), std::align_val_t{64}),
       [](void* data) { ::operator delete(data, std::align_val_t{64}); });
-  kernels.solve_wide(task, count, 0, (count + kernels.wide_lanes - 1) / kernels.wide_lanes,
-                     workspace.get(), true);
+  layout.run(task, count, 0, layout.packs(count), workspace.get(), true);
 }
 
 template <class T>

@@ -16,6 +16,8 @@ def flatten_batch(tensor: Tensor, rank: int, batch: Sequence[int]) -> Tensor:
     where all leading sizes are 1: shared data is not copied per item.
     """
     lead, core = tensor.shape[: tensor.dim() - rank], tensor.shape[tensor.dim() - rank :]
+    if not lead or (len(lead) == 1 and lead == batch):
+        return tensor.contiguous()  # as it is: a view would cost a node of the graph
     if math.prod(lead) == 1:
         return tensor.reshape(core).contiguous()
     if tuple(lead) != tuple(batch):

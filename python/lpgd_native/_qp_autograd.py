@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,12 @@ from lpgd_native.status import GradientStatus
 
 __all__ = ["Options", "solve"]
 
+# an overload by name costs less than a packet, which looks for the one that fits
+_raw_solve = torch.ops.lpgd.solve_qp.default
+_raw_resolve = torch.ops.lpgd.resolve_qp.default
+_raw_implicit = torch.ops.lpgd.implicit_qp.default
+_raw_outer_sum = torch.ops.lpgd.outer_sum.default
+
 _SIDES = {"lower": 1, "upper": 2, "average": 3}
 
 
@@ -33,8 +40,13 @@ class Options:
 
 def solve(data: tuple[Tensor | None, ...], options: Options) -> tuple[Tensor, ...]:
     """The eight outputs of lpgd::solve_qp, differentiable in the eight tensors of `data`."""
-    # torch.compile refuses Functions with a jvp
-    function = _Solve if torch.compiler.is_compiling() else _SolveWithJvp
+    function: type[torch.autograd.Function]
+    if torch.compiler.is_compiling():
+        function = _Solve  # torch.compile refuses Functions with a jvp
+    elif torch._C._are_functorch_transforms_active():
+        function = _SolveWithJvp
+    else:
+        function = _SolveEager
     out: tuple[Tensor, ...] = function.apply(*data, options)  # type: ignore[no-untyped-call]
     return out
 
@@ -46,8 +58,7 @@ class _Solve(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         # spelled out: torch.compile counts the parameters to tell this form from forward(ctx, ...)
         data = (P, q, G, h, A, b, lb, ub)
-        out: tuple[Tensor, ...] = torch.ops.lpgd.solve_qp(*data, options.eps, options.max_iter)
-        return out
+        return _raw_solve(*data, options.eps, options.max_iter)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -87,6 +98,19 @@ class _SolveWithJvp(_Solve):
         return (*out, None, None, None)
 
 
+class _SolveEager(torch.autograd.Function):
+    """The same without setup_context, whose every call binds a signature: 50 us of it."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
+        out = _Solve.forward(*args)
+        _Solve.setup_context(ctx, args, out)
+        return out
+
+    backward = staticmethod(_Solve.backward)
+    jvp = staticmethod(_SolveWithJvp.jvp)
+
+
 def _vector_jacobian(*args: Any) -> tuple[Tensor, ...]:
     """Outputs of implicit_qp or resolve_qp: five directions (LPGD: and midpoints), a status."""
     *tensors, options = args
@@ -94,15 +118,18 @@ def _vector_jacobian(*args: Any) -> tuple[Tensor, ...]:
     result: tuple[Tensor, ...]
     if isinstance(strategy, LPGD):
         x, grads = tensors[8], tensors[14:]
-        tau = x.new_full((x.shape[0],), strategy.tau)
+        batch = x.shape[0]
+        tau = x.new_full((batch,), strategy.tau)
         if strategy.relative:
             tau = relative_tau(tau, grads, (1,) * 5)
-        rho = strategy.rho + strategy.rho_over_tau * tau
+            rho = strategy.rho + strategy.rho_over_tau * tau
+        else:
+            rho = x.new_full((batch,), strategy.rho + strategy.rho_over_tau * strategy.tau)
         sides = _SIDES[strategy.envelope]
         settings = (sides, options.eps, options.max_iter)
-        result = torch.ops.lpgd.resolve_qp(*tensors, tau, rho, *settings)
+        result = _raw_resolve(*tensors, tau, rho, *settings)
     else:
-        result = torch.ops.lpgd.implicit_qp(*tensors)
+        result = _raw_implicit(*tensors)
     return result
 
 
@@ -142,8 +169,10 @@ def _directions(
     options: Options,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     args = (*data, *point, *grads, options)
-    # torch.compile has no second derivative and says so itself; nested Functions it can't trace
-    function = _vector_jacobian if torch.compiler.is_compiling() else _VectorJacobian.apply
+    # torch.compile has no second derivative and says so itself; nested Functions it can't trace.
+    # Without create_graph nothing can be differentiated again.
+    direct = torch.compiler.is_compiling() or not torch.is_grad_enabled()
+    function = _vector_jacobian if direct else _VectorJacobian.apply
     out = function(*args)
     if not isinstance(options.gradient, LPGD):
         return out[:5], point[:5]
@@ -188,8 +217,8 @@ def _warn_of_small_tau(q: Tensor | None, grads: list[Tensor | None], options: Op
         return
     if not (_inspectable(g) and _inspectable(q)):
         return
-    shift = strategy.tau * float(g.detach().abs().max())
-    size = float(q.detach().abs().max())
+    shift = strategy.tau * float(torch.linalg.vector_norm(g.detach(), math.inf))
+    size = float(torch.linalg.vector_norm(q.detach(), math.inf))
     if 0.0 < shift < options.eps * size:
         warnings.warn(
             f"{options.name}: LPGD shifts q by at most {shift:.1e}, below what the tolerance "
@@ -204,7 +233,7 @@ def _outer(a: Tensor, b: Tensor, c: Tensor, d: Tensor, shared: bool) -> Tensor:
     """A b' + c d', summed over the batch for data that all items share."""
     if shared:
         return a.mT @ b + c.mT @ d
-    out: Tensor = torch.ops.lpgd.outer_sum(a.contiguous(), b, c, d.contiguous())
+    out: Tensor = _raw_outer_sum(a.contiguous(), b, c, d.contiguous())
     return out
 
 

@@ -64,7 +64,8 @@ def check_shapes(
         if t is not None
     }
     try:
-        batch = np.broadcast_shapes(*shapes.values())
+        distinct = set(shapes.values()) - {()}
+        batch = distinct.pop() if len(distinct) == 1 else np.broadcast_shapes(*shapes.values())
     except ValueError:
         listed = ", ".join(f"{arg} {list(shape)}" for arg, shape in shapes.items())
         raise ValueError(f"{name}: batch dimensions don't broadcast: {listed}") from None

@@ -161,16 +161,18 @@ def _solve(
     )
     *point, status, iterations, residuals = solve(flat, Options(name, gradient, eps, max_iter))
     n = q.shape[-1]
-    x, y, z, z_lb, z_ub = (part.reshape(*batch, part.shape[-1]) for part in point)
-    if lb is None:
-        z_lb = q.new_zeros(()).expand(*batch, n)
-    if ub is None:
-        z_ub = q.new_zeros(()).expand(*batch, n)
-    status = status.reshape(batch)
-    primal, dual, gap = (part.reshape(batch) for part in residuals.unbind(-1))
+    facts = (status, iterations, *residuals.unbind(-1))
+    if len(batch) != 1:  # one leading dimension is what the ops give
+        point = [part.reshape(*batch, part.shape[-1]) for part in point]
+        facts = tuple(part.reshape(batch) for part in facts)
+    x, y, z, z_lb, z_ub = point
+    if lb is None or ub is None:
+        zero = q.new_zeros(()).expand(*batch, n)
+        z_lb = zero if lb is None else z_lb
+        z_ub = zero if ub is None else z_ub
     if throw:
-        raise_on_failure(name, status)
-    return QPSolution(x, y, z, z_lb, z_ub, status, iterations.reshape(batch), primal, dual, gap)
+        raise_on_failure(name, facts[0])
+    return QPSolution(x, y, z, z_lb, z_ub, *facts)
 
 
 _Data = tuple[Tensor | None, ...]

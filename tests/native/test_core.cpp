@@ -17,22 +17,37 @@ using lpgd::test::ThreadTeam;
 
 namespace {
 
-// Runs body(group) on one lane (lanes = 0: the serial group) or on a team of threads.
+constexpr int kVectors = -1;
+constexpr int kWidth = 4;  // of rows, enough for the group with vectors
+
+// Runs body(group) on one lane (lanes = 0: the serial group; kVectors: the one with SIMD rows) or
+// on a team of threads.
 template <class Body>
 void on_lanes(int lanes, const Body& body) {
   if (lanes == 0) {
     body(SerialGroup{});
+  } else if (lanes == kVectors) {
+    body(VectorGroup<8 * kWidth>{});
   } else {
     ThreadTeam team(lanes);
     team.run(body);
   }
 }
 
-constexpr int kLaneCounts[] = {0, 1, 2, 7, 32};
+// [rows, cols] with rows `ld` apart, zeros between them
+std::vector<double> padded(const std::vector<double>& matrix, int rows, int cols, int ld) {
+  std::vector<double> out(static_cast<std::size_t>(rows) * static_cast<std::size_t>(ld));
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < cols; ++j)
+      out[static_cast<std::size_t>(i * ld + j)] = matrix[static_cast<std::size_t>(i * cols + j)];
+  return out;
+}
+
+constexpr int kLaneCounts[] = {0, 1, 2, 7, 32, kVectors};
 
 template <class S>
 std::vector<S> workspace_for(const QpProblem<double>& problem) {
-  return std::vector<S>(qp_work_scalars<S>(dims_of(problem)));
+  return std::vector<S>(qp_work_scalars<S>(dims_of(problem, kWidth)));
 }
 
 void solve_scalar(const RandomQp& qp, int lanes, PointArrays& out) {
@@ -45,7 +60,7 @@ void solve_scalar(const RandomQp& qp, int lanes, PointArrays& out) {
   std::vector<double> memory = workspace_for<double>(task.problem);
   on_lanes(lanes, [&](const auto& group) {
     QpWork<double> work;
-    work.bind(dims_of(task.problem), memory.data());
+    work.bind(dims_of(task.problem, kWidth), memory.data());
     for (std::int64_t i = 0; i < qp.batch; ++i) solve_entries(group, work, task, i, 1, i == 0);
   });
 }
@@ -61,7 +76,7 @@ void solve_packed(const RandomQp& qp, PointArrays& out) {
   task.report = out.report();
   std::vector<S> memory = workspace_for<S>(task.problem);
   QpWork<S> work;
-  work.bind(dims_of(task.problem), memory.data());
+  work.bind(dims_of(task.problem, kWidth), memory.data());
   for (std::int64_t i = 0; i < qp.batch; i += W)
     solve_entries(SerialGroup{}, work, task, i,
                   static_cast<int>(std::min<std::int64_t>(W, qp.batch - i)), i == 0);
@@ -84,26 +99,33 @@ LPGD_TEST(cholesky_rebuilds_its_matrix_on_any_lanes) {
     for (int k = 0; k < m; ++k) weight[static_cast<std::size_t>(k)] = 0.1 + k;
     for (const int lanes : kLaneCounts) {
       const auto size = static_cast<std::size_t>(n);
-      std::vector<double> lower(size * size, 0.0), inverse(size),
-          panel(3 * static_cast<std::size_t>(m));
-      const Factor<double> factor{n, lower.data(), inverse.data()};
+      const int ld = row_stride(n, kWidth), ld_rows = row_stride(m, kWidth);
+      const auto stride = static_cast<std::size_t>(ld);
+      std::vector<double> lower(size * stride), inverse(size),
+          panel(3 * static_cast<std::size_t>(ld_rows));
+      const std::vector<double> base = padded(data.P, n, n, ld),
+                                rows = padded(data.G, n, m, ld_rows);
+      const Factor<double> factor{n, ld, lower.data(), inverse.data()};
       // G of the generator is [m, n]; as rows [n, m] it is just another random matrix
-      const NormalMatrix<double> normal{
-          n, 1.0, data.P.data(), diag.data(), data.G.data(), weight.data(), m, panel.data()};
+      const NormalMatrix<double> normal{n,           ld,          1.0,         base.data(),
+                                        base.data(), diag.data(), rows.data(), weight.data(),
+                                        m,           ld_rows,     panel.data()};
       on_lanes(lanes, [&](const auto& group) {
+        cholesky(group, normal, factor);  // twice: a factor is written over the one before
         const double smallest = cholesky(group, normal, factor);
         if (group.lane() == 0) CHECK(smallest > 0);
       });
       for (int i = 0; i < n; ++i)
         for (int j = 0; j <= i; ++j) {
-          double want = data.P[static_cast<std::size_t>(i * n + j)] + (i == j ? 0.1 : 0.0), got = 0;
+          double want = 2 * data.P[static_cast<std::size_t>(i * n + j)] + (i == j ? 0.1 : 0.0);
+          double got = 0;
           for (int k = 0; k < m; ++k)
             want += data.G[static_cast<std::size_t>(i * m + k)] *
                     weight[static_cast<std::size_t>(k)] *
                     data.G[static_cast<std::size_t>(j * m + k)];
           for (int k = 0; k <= j; ++k)
-            got += lower[static_cast<std::size_t>(i * n + k)] *
-                   lower[static_cast<std::size_t>(j * n + k)];
+            got += lower[static_cast<std::size_t>(i * ld + k)] *
+                   lower[static_cast<std::size_t>(j * ld + k)];
           CHECK_NEAR(got, want, 1e-11 * (1 + std::abs(want)));
         }
     }
@@ -115,18 +137,21 @@ LPGD_TEST(triangular_solves_and_products_on_any_lanes) {
     RandomQp data(1, n, n, 5, false, true, static_cast<unsigned>(50 + n));
     const auto size = static_cast<std::size_t>(n);
     for (const int lanes : kLaneCounts) {
-      std::vector<double> lower(size * size), inverse(size), diag(size, 0.5), x(data.q), back(size);
+      const int ld = row_stride(n, kWidth);
+      const std::vector<double> base = padded(data.P, n, n, ld);
+      std::vector<double> lower(size * static_cast<std::size_t>(ld)), inverse(size),
+          diag(size, 0.5), x(data.q), back(size);
       std::vector<double> rows(5, 1.0), cols(size, 2.0);
-      const Factor<double> factor{n, lower.data(), inverse.data()};
-      const NormalMatrix<double> normal{n,       1.0, data.P.data(), diag.data(), nullptr,
-                                        nullptr, 0,   nullptr};
+      const Factor<double> factor{n, ld, lower.data(), inverse.data()};
+      const NormalMatrix<double> normal{n,       ld,      1.0, base.data(), nullptr, diag.data(),
+                                        nullptr, nullptr, 0,   0,           nullptr};
       on_lanes(lanes, [&](const auto& group) {
         cholesky(group, normal, factor);
         solve_lower(group, factor, x.data());
         solve_upper(group, factor, x.data());
-        multiply_rows(group, data.P.data(), n, n, x.data(), back.data(), 0.0);
-        multiply_rows(group, data.A.data(), 5, n, data.q.data(), rows.data(), -1.0);
-        multiply_cols(group, data.A.data(), 5, n, rows.data(), cols.data(), 1.0);
+        multiply_rows(group, data.P.data(), n, n, n, x.data(), back.data(), 0.0);
+        multiply_rows(group, data.A.data(), 5, n, n, data.q.data(), rows.data(), -1.0);
+        multiply_cols(group, data.A.data(), 5, n, n, rows.data(), cols.data(), 1.0);
       });
       for (int j = 0; j < n; ++j) {
         const auto J = static_cast<std::size_t>(j);
@@ -143,12 +168,34 @@ LPGD_TEST(triangular_solves_and_products_on_any_lanes) {
   }
 }
 
+LPGD_TEST(gram_is_the_lower_triangle_on_any_lanes) {
+  for (int n = 1; n <= 9; ++n) {
+    const int m = 7, ld = row_stride(n, kWidth);
+    RandomQp data(1, n, m, 0, false, true, static_cast<unsigned>(80 + n));
+    for (const int lanes : kLaneCounts) {
+      std::vector<double> out(static_cast<std::size_t>(n * ld), -1.0);
+      on_lanes(lanes, [&](const auto& group) {
+        gram(group, data.G.data(), n, m, m, 0.5, out.data(), ld);
+      });
+      for (int i = 0; i < n; ++i)
+        for (int j = 0; j < ld; ++j) {
+          double want = 0;
+          for (int k = 0; k < m; ++k)
+            want += 0.5 * data.G[static_cast<std::size_t>(i * m + k)] *
+                    (j < n ? data.G[static_cast<std::size_t>(j * m + k)] : 0.0);
+          CHECK_NEAR(out[static_cast<std::size_t>(i * ld + j)], j <= i ? want : -1.0, 1e-12);
+        }
+    }
+  }
+}
+
 LPGD_TEST(a_dependent_row_loses_its_pivot) {
   const double rows[] = {1, 2, 3, 2, 4, 6, 0, 1, 0};  // the second is twice the first
   const double diag[] = {0, 0, 0};
   double lower[9] = {}, inverse[3] = {};
-  const NormalMatrix<double> normal{3, 1.0, nullptr, diag, rows, nullptr, 3, nullptr};
-  cholesky(SerialGroup{}, normal, Factor<double>{3, lower, inverse});
+  const NormalMatrix<double> normal{3,    3,       1.0, nullptr, nullptr, diag,
+                                    rows, nullptr, 3,   3,       nullptr};
+  cholesky(SerialGroup{}, normal, Factor<double>{3, 3, lower, inverse});
   CHECK(inverse[0] > 0);
   CHECK(inverse[1] == 0);
   CHECK(inverse[2] > 0);
@@ -181,7 +228,7 @@ LPGD_TEST(gradients_are_the_same_on_any_lanes) {
     RandomQp noise(qp.batch, qp.n, qp.m, qp.p, qp.bounds, false, 99);
     const QpPoint<const double> gradient{noise.q.data(), nullptr, nullptr, nullptr, nullptr};
     const QpProblem<double> problem = qp.problem();
-    const QpDims dims = dims_of(problem);
+    const QpDims dims = dims_of(problem, kWidth);
     for (const int sides : {1, 2, 3}) {
       std::vector<PointArrays> directions, implicits;
       for (const int lanes : kLaneCounts) {
