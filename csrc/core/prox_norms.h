@@ -18,7 +18,8 @@ LPGD_INLINE T length_of(const Group& g, std::int64_t n, const F& load) {
   if (fits || !(squares == squares)) return sqrt_of(squares);
   const T highest =
       reduce<T, 1, true>(g, n, [&](auto at, auto* term) { term[0] = abs_of(load(at)); })[0];
-  if (highest == T(0) || highest - highest != T(0)) return highest;
+  if (!(highest > T(0))) return T(0);  // no entries: -inf
+  if (highest - highest != T(0)) return highest;
   return highest * sqrt_of(sum_of<T>(g, n, [&](auto at) {
            const auto v = load(at) / decltype(load(at))(highest);
            return v * v;

@@ -229,9 +229,8 @@ struct Entropy : OneWeight {
     const S z = x / w - S(1) - log_of(w);
     const S start = exp_of(min_of(z, S(1)));
     const S large = z - log_of(max_of(z, S(1)));
-    // z <= -2: e^z (1 - e^z); around 0: the value and slope at z = 1; above: z - log z
-    S omega = select(less(z, S(-2)), start * (S(1) - start), S(1) + S(0.5F) * (z - S(1)));
-    omega = select(less(S(1), z), large, omega);
+    // below 1 within a third of omega, above within a sixth
+    S omega = select(less(S(1), z), large, start / (S(1) + start));
     omega = max_of(omega, S(std::numeric_limits<RealOf<S>>::min()));
     constexpr int kSteps = sizeof(RealOf<S>) == 8 ? 3 : 2;
     LPGD_UNROLL
@@ -274,8 +273,9 @@ struct Logistic : OneWeight {
       S slope;
       const S sigma = tail(out, &slope);
       const S move = (out - x - p[0] * sigma) / (S(1) + p[0] * slope);
-      out = out - move;
-      if (!any_lane(less(close * (S(1) + abs_of(out)), abs_of(move)))) break;
+      const auto far = less(close * (S(1) + abs_of(out)), abs_of(move));
+      out = select(far, out - move, out);  // done: no later step may depend on the neighbours
+      if (!any_lane(far)) break;
     }
     return out;
   }
