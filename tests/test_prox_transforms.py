@@ -7,7 +7,7 @@ import torch
 
 import lpgd_native.prox as prox
 from lpgd_native import _prox_ops as ops
-from prox_cases import parametrize, uniform
+from prox_cases import ALL_CASES, parametrize, uniform
 
 forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
@@ -84,8 +84,19 @@ def fresh_dynamo():
     torch.compiler.reset()
 
 
+# a case of each kind of argument is compiled in the fast suite
+QUICK = ("prox_l1", "project_simplex", "prox_group_l2", "prox_sorted_l1")
+each_slowly = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=str(case), marks=() if str(case) in QUICK else pytest.mark.slow)
+        for case in ALL_CASES
+    ],
+)
+
+
 @compiles
-@parametrize()
+@each_slowly
 def test_compile_fullgraph_dynamic(case):
     compiled = torch.compile(case.run, fullgraph=True, dynamic=True, backend="aot_eager")
     for rows in (3, 5):
@@ -98,6 +109,7 @@ def test_compile_fullgraph_dynamic(case):
         )
 
 
+@pytest.mark.slow
 @compiles
 def test_compile_with_inductor():
     def loss(x, w):

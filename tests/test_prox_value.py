@@ -24,32 +24,46 @@ def test_twin(case, n):
     close(case.run(*arguments), case.twin(*arguments))
 
 
-def solutions(case, x, parameters):
-    """Clarabel's, at tolerances from where it is still coarse to where it breaks down."""
-    for tolerance in (1e-12, 1e-13, 1e-14, 1e-15):
+def distances(case, x, out, parameters):
+    """To Clarabel's solutions, and whether `out` has the lower objective.
+
+    At tolerances from where it is still coarse to where it breaks down.
+    """
+    exact = {
+        "static_regularization_constant": 1e-13,
+        "iterative_refinement_reltol": 1e-16,
+        "iterative_refinement_abstol": 1e-16,
+    }
+    for tolerance, more in ((1e-12, {}), (1e-14, {}), (1e-14, exact), (1e-12, exact)):
         p = cp.Variable(len(x))
         value, constraints = case.objective(cp, p, *parameters)
         problem = cp.Problem(cp.Minimize(cp.sum_squares(p - x) / 2 + value), constraints)
         settings = {f"tol_{k}": tolerance for k in ("gap_abs", "gap_rel", "feas")}
         last = {f"reduced_tol_{k}": 1.0 for k in ("gap_abs", "gap_rel", "feas", "ktratio")}
-        problem.solve(solver=cp.CLARABEL, max_iter=500, **settings, **last)
-        yield torch.from_numpy(p.value)
+        problem.solve(solver=cp.CLARABEL, max_iter=500, **settings, **last, **more)
+        solution, least = torch.from_numpy(p.value), problem.objective.value
+        p.value = out.numpy()
+        better = not constraints and problem.objective.value <= least
+        yield float((solution - out).abs().max()), better
 
 
 @pytest.mark.filterwarnings("ignore:Solution may be inaccurate:UserWarning")
 @parametrize(wanted=lambda case: case.objective is not None)
 def test_independent_solver(case):
-    """An interior point stops short of 1e-7 or past its rounding limit: one of its tries is to agree."""
+    """An interior point stops short of 1e-7 or breaks down past it: one of its tries is to agree.
+
+    Where none comes nearer than 1e-6, ours is to have the lower objective (strongly convex).
+    """
     x, *parameters = case.arguments(3)
     out = case.run(x, *parameters)
     for row in range(len(x)):
         given = [(q if q.dim() == 1 else q[row if len(q) > 1 else 0]).numpy() for q in parameters]
-        errors = []
-        for solution in solutions(case, x[row].numpy(), given):
-            errors.append(float((solution - out[row]).abs().max()))
-            if errors[-1] <= 1e-7:
+        tries = []
+        for distance, better in distances(case, x[row].numpy(), out[row], given):
+            tries.append((distance, better))
+            if distance <= 1e-7:
                 break
-        assert errors[-1] <= 1e-7, errors
+        assert distance <= 1e-7 or any(b and d <= 1e-6 for d, b in tries), tries
 
 
 @parametrize()

@@ -8,7 +8,7 @@
 LPGD_BEGIN_NAMESPACE
 
 struct ExponentialCone {
-  LPGD_INLINE static std::size_t scratch_bytes(std::int64_t) { return 0; }
+  LPGD_HOST_TOO static std::size_t scratch_bytes(std::int64_t) { return 0; }
 
   enum Face { kInside, kOrigin, kFlat, kCurved, kBroken };
 

@@ -168,7 +168,7 @@ struct ProxRow {
 
   // the row's result where it has none: nan in x, a negative radius
   template <class Group>
-  LPGD_INLINE void fail(const Group& g) const {
+  LPGD_HD void fail(const Group& g) const {
     each<T>(g, n, [&](auto at) {
       at.store(out, decltype(at.load(x))(std::numeric_limits<T>::quiet_NaN()));
     });

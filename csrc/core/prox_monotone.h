@@ -12,7 +12,7 @@ struct Pools {
   double* sums;
   double* sizes;
 
-  LPGD_INLINE static std::size_t bytes(std::int64_t n) {
+  LPGD_HOST_TOO static std::size_t bytes(std::int64_t n) {
     return 2 * static_cast<std::size_t>(n) * sizeof(double);
   }
   LPGD_INLINE static Pools at(void* scratch, std::int64_t n) {
@@ -58,7 +58,7 @@ LPGD_INLINE void pool_adjacent(const Pools& pools, std::int64_t n, const Get& ge
 }
 
 struct IsotonicRegression {
-  LPGD_INLINE static std::size_t scratch_bytes(std::int64_t n) { return Pools::bytes(n); }
+  LPGD_HOST_TOO static std::size_t scratch_bytes(std::int64_t n) { return Pools::bytes(n); }
 
   template <class Group, class T>
   LPGD_HD static void value(const Group& g, const ProxRow<T>& row) {
@@ -91,7 +91,7 @@ struct IsotonicRegression {
 // pool starts. Weights must not increase.
 template <bool Abs>
 struct Sorted {
-  LPGD_INLINE static std::size_t scratch_bytes(std::int64_t n) {
+  LPGD_HOST_TOO static std::size_t scratch_bytes(std::int64_t n) {
     return Pools::bytes(n) + RowSort::bytes(n);
   }
   LPGD_INLINE static std::int32_t place(std::int32_t entry) { return entry < 0 ? ~entry : entry; }

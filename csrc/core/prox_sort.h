@@ -9,7 +9,7 @@ LPGD_BEGIN_NAMESPACE
 
 struct RowSort {
   static constexpr int kMostBins = 2048;
-  LPGD_INLINE static std::size_t bytes(std::int64_t n) {
+  LPGD_HOST_TOO static std::size_t bytes(std::int64_t n) {
     return 2 * static_cast<std::size_t>(n) * sizeof(std::uint64_t) +
            4 * kMostBins * sizeof(std::uint32_t);
   }

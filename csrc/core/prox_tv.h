@@ -25,7 +25,7 @@ struct TotalVariation {
            (c.height - b.height) * static_cast<double>(b.place - a.place);
   }
 
-  LPGD_INLINE static std::size_t scratch_bytes(std::int64_t n) {
+  LPGD_HOST_TOO static std::size_t scratch_bytes(std::int64_t n) {
     return 2 * (static_cast<std::size_t>(n) + 2) * sizeof(Knot);
   }
 
