@@ -33,11 +33,11 @@ __all__ = [
 
 
 def _matrix(name: str, x: Any, *, square: bool = False) -> Tensor:
-    x = check_input(name, x)
-    if x.dim() < 2 or (square and x.shape[-1] != x.shape[-2]):
+    matrix = check_input(name, x)
+    if matrix.dim() < 2 or (square and matrix.shape[-1] != matrix.shape[-2]):
         shape = "[..., n, n]" if square else "[..., m, n]"
-        raise ValueError(f"{name}: x must be {shape}, got {list(x.shape)}")
-    return x
+        raise ValueError(f"{name}: x must be {shape}, got {list(matrix.shape)}")
+    return matrix
 
 
 def _divided(f: Callable[[Tensor], Tensor], slope: Tensor, a: Tensor, b: Tensor) -> Tensor:
