@@ -66,7 +66,7 @@ class _Loop:
 
 
 def _relative(change: Tensor, size: Tensor) -> Tensor:
-    out: Tensor = change.norm(dim=-1) / (1 + size.norm(dim=-1))  # type: ignore[no-untyped-call]
+    out: Tensor = change.norm(dim=-1) / (1 + size.norm(dim=-1))
     return out
 
 

@@ -171,7 +171,7 @@ class L2(Function):
 
     def __call__(self, x: Tensor) -> Tensor:
         """The norm."""
-        length: Tensor = x.norm(dim=-1, keepdim=True)  # type: ignore[no-untyped-call]
+        length: Tensor = x.norm(dim=-1, keepdim=True)
         return (self.weight * length).squeeze(-1)
 
     def prox(self, x: Tensor, step: Number = 1.0) -> Tensor:
@@ -353,7 +353,7 @@ class Translated(Function):
         return self.f(x - self.by)
 
     def prox(self, x: Tensor, step: Number = 1.0) -> Tensor:
-        """By + prox(x - by)."""
+        """The prox of f at x - by, moved."""
         return self.by + self.f.prox(x - self.by, step)
 
 
