@@ -15,7 +15,7 @@ THREADS = int(sys.argv[1])
 def operator(name, parameters):
     makers = {
         "prox_l1": lambda w: fastprox.Soft(w),
-        "prox_huber": lambda w, d: fastprox.Huber(w, d),
+        "prox_huber": lambda w, d: fastprox.Huber(w * d, d),
         "prox_elastic_net": lambda a, b: fastprox.ElasticNet(a, b),
         "prox_mcp": lambda w, g: fastprox.MCP(w, g),
         "prox_log_barrier": lambda w: fastprox.LogBarrier(w),
