@@ -14,9 +14,9 @@ X = torch.randn(3, 4, dtype=torch.float64)
 @parametrize()
 def test_integers_lists_and_dims(case):
     x, *parameters = case.arguments(3, case.width or 4)
-    with pytest.raises(TypeError, match=f"{case.name}: x must be float32"):
+    with pytest.raises(TypeError, match=f"{case.name}: x must be float"):
         case.run(x.long(), *parameters)
-    with pytest.raises(TypeError, match="must be a torch.Tensor"):
+    with pytest.raises(TypeError, match=r"must be a torch\.Tensor"):
         case.run(x.tolist(), *parameters)
     with pytest.raises(TypeError, match="dense"):
         case.run(x.to_sparse(), *parameters)
@@ -38,7 +38,7 @@ def test_integers_lists_and_dims(case):
         (lambda: prox.prox_scad(X, 1.0, 2.0), "a must be more than 2"),
         (lambda: prox.prox_firm(X, 1.0, 1.0), "upper must be more than 1"),
         (lambda: prox.project_box(X, 1.0, 0.0), "lower must not exceed upper"),
-        (lambda: prox.prox_l1(X, torch.ones(3)), r"weight must broadcast .* \[3, 4\], got \[3\]"),
+        (lambda: prox.prox_l1(X, torch.ones(3)), r"weight must broadcast .*got \[3\]"),
         (lambda: prox.project_simplex(X, torch.ones(4)), r"radius is one number a row.*got \[4\]"),
         (lambda: prox.project_simplex(torch.ones(3, 0)), "at least 1 entries along dim"),
         (lambda: prox.prox_linf(torch.ones(3, 0), 1.0), "at least 1 entries along dim"),

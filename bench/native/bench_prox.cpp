@@ -107,19 +107,36 @@ void rows(benchmark::State& state, lpgd::Rowwise kind, double first, bool backwa
 
 using lpgd::Rowwise;
 using lpgd::Separable;
-#define LPGD_SEPARABLE(name, first, second, flops)                                                \
-  BENCHMARK_CAPTURE(separable<double>, name##_f64, Separable::name, first, second, flops, false); \
-  BENCHMARK_CAPTURE(separable<float>, name##_f32, Separable::name, first, second, flops, false);  \
-  BENCHMARK_CAPTURE(separable<float>, name##_vjp_f32, Separable::name, first, second, flops, true)
+
+// the macro below makes a name of the function's, so it takes no template
+void separable_f64(benchmark::State& state, Separable kind, double first, double second,
+                   double flops, bool backward) {
+  separable<double>(state, kind, first, second, flops, backward);
+}
+void separable_f32(benchmark::State& state, Separable kind, double first, double second,
+                   double flops, bool backward) {
+  separable<float>(state, kind, first, second, flops, backward);
+}
+void rows_f64(benchmark::State& state, Rowwise kind, double first, bool backward) {
+  rows<double>(state, kind, first, backward);
+}
+void rows_f32(benchmark::State& state, Rowwise kind, double first, bool backward) {
+  rows<float>(state, kind, first, backward);
+}
+
+#define LPGD_SEPARABLE(name, first, second, flops)                                      \
+  BENCHMARK_CAPTURE(separable_f64, name, Separable::name, first, second, flops, false); \
+  BENCHMARK_CAPTURE(separable_f32, name, Separable::name, first, second, flops, false); \
+  BENCHMARK_CAPTURE(separable_f32, name##_vjp, Separable::name, first, second, flops, true)
 LPGD_SEPARABLE(l1, 0.5, 0, 2);
 LPGD_SEPARABLE(huber, 0.5, 0.5, 5);
 LPGD_SEPARABLE(log_barrier, 0.5, 0, 6);
 LPGD_SEPARABLE(negative_entropy, 0.5, 0, 60);
 LPGD_SEPARABLE(logistic, 0.5, 0, 120);
-#define LPGD_ROWS(name, first)                                              \
-  BENCHMARK_CAPTURE(rows<double>, name##_f64, Rowwise::name, first, false); \
-  BENCHMARK_CAPTURE(rows<float>, name##_f32, Rowwise::name, first, false);  \
-  BENCHMARK_CAPTURE(rows<double>, name##_vjp_f64, Rowwise::name, first, true)
+#define LPGD_ROWS(name, first)                                    \
+  BENCHMARK_CAPTURE(rows_f64, name, Rowwise::name, first, false); \
+  BENCHMARK_CAPTURE(rows_f32, name, Rowwise::name, first, false); \
+  BENCHMARK_CAPTURE(rows_f64, name##_vjp, Rowwise::name, first, true)
 LPGD_ROWS(simplex, 1.0);
 LPGD_ROWS(l1_ball, 10.0);
 LPGD_ROWS(linf, 5.0);

@@ -68,12 +68,12 @@ void agrees_on_any_lanes(double p0, double p1, double p2, double p3) {
       team.run([&](const auto& group) { Op::value(group, many.row()); });
       team.run([&](const auto& group) { Op::vjp(group, many.row()); });
       for (std::size_t i = 0; i < one.x.size(); ++i) {
-        LPGD_CHECK(std::abs(one.out[i] - many.out[i]) < 1e-12);
-        LPGD_CHECK(std::abs(one.gx[i] - many.gx[i]) < 1e-12);
+        CHECK(std::abs(one.out[i] - many.out[i]) < 1e-12);
+        CHECK(std::abs(one.gx[i] - many.gx[i]) < 1e-12);
       }
       for (std::size_t k = 0; k < 4; ++k) {
         const std::size_t first = k * static_cast<std::size_t>(n);
-        LPGD_CHECK(std::abs(one.gp[first] - many.gp[first]) < 1e-11);
+        CHECK(std::abs(one.gp[first] - many.gp[first]) < 1e-11);
       }
     }
   }
@@ -116,7 +116,7 @@ LPGD_TEST(total_variation_in_registers_is_the_taut_string) {
       task.parameters[0] = {rows.parameters.data(), 0, 0};
       TotalVariationLanes::value(task, 0, 1, scratch.data());
       for (std::size_t i = 0; i < expected.size(); ++i)
-        LPGD_CHECK(std::abs(expected[i] - rows.out[i]) < 1e-11);
+        CHECK(std::abs(expected[i] - rows.out[i]) < 1e-11);
     }
   }
 }
