@@ -31,7 +31,7 @@ struct FloatBits<double> {
   static constexpr double two_mantissa = 4503599627370496.0;
   static constexpr double ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
   static constexpr double exp_lowest = -708, exp_highest = 709;
-  static constexpr int exp_terms = 13, log_terms = 11;
+  static constexpr int exp_terms = 14, log_terms = 12;
 };
 template <>
 struct FloatBits<float> {
@@ -42,8 +42,57 @@ struct FloatBits<float> {
   static constexpr float two_mantissa = 8388608.0F;
   static constexpr float ln2_high = 0x1.62e400p-1F, ln2_low = 0x1.7f7d1cp-20F;
   static constexpr float exp_lowest = -87, exp_highest = 88;
-  static constexpr int exp_terms = 7, log_terms = 5;
+  static constexpr int exp_terms = 8, log_terms = 6;
 };
+
+// a * b + c, rounded once
+template <class T, int W>
+LPGD_INLINE Pack<T, W> fma_of(Pack<T, W> a, Pack<T, W> b, Pack<T, W> c) {
+  Pack<T, W> out;
+  for (int lane = 0; lane < W; ++lane) {
+    if constexpr (sizeof(T) == sizeof(double)) {
+      out.v[lane] = __builtin_fma(a.v[lane], b.v[lane], c.v[lane]);
+    } else {
+      out.v[lane] = __builtin_fmaf(a.v[lane], b.v[lane], c.v[lane]);
+    }
+  }
+  return out;
+}
+
+template <class T, int N>
+struct Coefficients {
+  T at[N];
+};
+template <class T, int N>
+constexpr Coefficients<T, N> exp_series() {  // 1 / k!
+  Coefficients<T, N> out{};
+  double term = 1;
+  for (int k = 0; k < N; ++k) {
+    out.at[k] = static_cast<T>(term);
+    term /= k + 1;
+  }
+  return out;
+}
+template <class T, int N>
+constexpr Coefficients<T, N> atanh_series() {  // 1 / (2 k + 1)
+  Coefficients<T, N> out{};
+  for (int k = 0; k < N; ++k) out.at[k] = static_cast<T>(1.0 / (2 * k + 1));
+  return out;
+}
+
+// The series at v, even and odd powers in two chains: each addition waits for the one before it
+template <class T, int W, int N>
+LPGD_INLINE Pack<T, W> series(const Coefficients<T, N>& c, Pack<T, W> v) {
+  static_assert(N % 2 == 0);
+  using S = Pack<T, W>;
+  const S square = v * v;
+  S even = S(c.at[N - 2]), odd = S(c.at[N - 1]);
+  _Pragma("GCC unroll 16") for (int k = N - 4; k >= 0; k -= 2) {
+    even = fma_of(even, square, S(c.at[k]));
+    odd = fma_of(odd, square, S(c.at[k + 1]));
+  }
+  return fma_of(odd, v, even);
+}
 
 // 0 below the smallest normal number, inf above the largest
 template <class T, int W>
@@ -55,9 +104,8 @@ LPGD_INLINE Pack<T, W> exp_of(Pack<T, W> v) {
   const S shifted = held * S(T(1.4426950408889634)) + S(B::to_integer);
   const S k = shifted - S(B::to_integer);
   const S r = (held - k * S(B::ln2_high)) - k * S(B::ln2_low);
-  S sum = S(T(1));          // Horner's rule on the Taylor series, |r| <= ln(2) / 2
-  _Pragma("GCC unroll 16")  // wholly: the coefficients become constants
-      for (int term = B::exp_terms; term >= 1; --term) sum = S(T(1)) + sum * r * S(T(1) / T(term));
+  constexpr auto kSeries = exp_series<T, B::exp_terms>();
+  const S sum = series(kSeries, r);  // |r| <= ln(2) / 2
   Bits bits = (reinterpret_cast<Bits>(shifted.v) + B::bias) << B::mantissa;
   const S power = S::wrap(reinterpret_cast<typename S::Vec>(bits));
   S out = sum * power;
@@ -84,9 +132,9 @@ LPGD_INLINE Pack<T, W> log_of(Pack<T, W> v) {
   e = select(high, e + S(T(1)), e);
   const S s = (m - S(T(1))) / (m + S(T(1)));
   const S q = s * s;
-  S sum = S(T(0));          // 2 atanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...), |s| <= 0.172
-  _Pragma("GCC unroll 16")  // wholly: the coefficients become constants
-      for (int term = B::log_terms; term >= 0; --term) sum = S(T(1) / T(2 * term + 1)) + sum * q;
+  constexpr auto kSeries = atanh_series<T, B::log_terms>();
+  // 2 atanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...), |s| <= 0.172
+  const S sum = series(kSeries, q);
   const S out = e * S(B::ln2_high) + (S(T(2)) * s * sum + e * S(B::ln2_low));
   return select(is_finite(v), out, v);
 }
