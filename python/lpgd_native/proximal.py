@@ -278,7 +278,7 @@ class Simplex(Function):
 
     def __call__(self, x: Tensor) -> Tensor:
         """0 inside (to rounding), else inf."""
-        radius = torch.as_tensor(self.radius)
+        radius = torch.as_tensor(self.radius, dtype=x.dtype, device=x.device)
         off = (x.sum(-1, keepdim=True) - radius).abs() <= _slack(x) * (1 + radius.abs())
         return _indicator((x >= 0).all(-1) & off.all(-1), x)
 
