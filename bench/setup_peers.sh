@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the peers' environments, bench/.venvs/{peers,qpth}, with pip and pinned versions.
+# Makes the peers' environments, bench/.venvs/{peers,qpth}, with pip and pinned versions; `fastprox` as an
+# argument makes that of bench_prox.py, which needs Python 3.12 or newer.
 # PYTHON names the interpreter (3.11 or newer). Asks pip first what it would install, and stops if that
 # includes CUDA libraries (gigabytes that a CPU benchmark does not need): point pip at CPU builds of
 # torch, or set ALLOW_CUDA=1.

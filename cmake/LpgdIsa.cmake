@@ -45,3 +45,9 @@ function(lpgd_add_isa_kernels target)
     target_sources(${target} INTERFACE $<TARGET_OBJECTS:${copy}>)
   endforeach()
 endfunction()
+
+# Where a result must not depend on whether a number is in the middle of a register or in the rest of a
+# row, the two loops may not be contracted differently into fused multiply-adds.
+function(lpgd_exact_sources)
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
+endfunction()

@@ -7,5 +7,6 @@ namespace lpgd::python {
 
 void register_build_info(pybind11::module_& m);
 void register_numpy_qp(pybind11::module_& m);
+void register_prox(pybind11::module_& m);
 
 }  // namespace lpgd::python

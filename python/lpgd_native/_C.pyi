@@ -16,6 +16,9 @@ class _NativeBuildInfo(TypedDict):
     torch_oldest: str
     pybind11: str
 
+prox_separable_kinds: dict[str, int]
+prox_rows_kinds: dict[str, int]
+
 def build_info() -> _NativeBuildInfo: ...
 
 _MaybeArray: TypeAlias = NDArray[Any] | None

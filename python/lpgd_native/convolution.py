@@ -1,0 +1,111 @@
+"""The convolutions of unrolled networks on short signals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lpgd_native import _native as _native
+
+__all__ = ["conv_prelu"]
+
+
+def conv_prelu(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+    """Y = bias + weight * prelu(x), "same" convolution in one dimension (correlation, as torch's).
+
+    What ``conv1d(prelu(x, slope), weight, bias, padding=k // 2)`` is. A signal of a few dozen
+    entries
+    is too short for a general library: its time goes into reordering and calls. Here an item stays
+    in L1 from the activation on, and x is all that is kept for the backward pass.
+
+    Args:
+        x: [B, C, n]
+        slope: [1], of PReLU; None: no activation
+        weight: [O, C, k], k odd
+        bias: [O]
+
+    Derivative of PReLU at zero: the slope, as torch has it. Where there is no kernel (other devices
+    and dtypes, autocast, torch.func, torch.compile, a second derivative) torch's own functions run.
+    """
+    if _fits(x, slope, weight, bias):
+        y: Tensor = _ConvPrelu.apply(x, slope, weight, bias)  # type: ignore[no-untyped-call]
+        return y
+    return _plain(x, slope, weight, bias)
+
+
+def _plain(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+    x = x if slope is None else functional.prelu(x, slope)
+    return functional.conv1d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+
+def _fits(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> bool:
+    return (
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and x.dtype == weight.dtype == bias.dtype
+        and (slope is None or (slope.dtype == x.dtype and slope.numel() == 1))
+        and x.dim() == weight.dim() == 3
+        and x.shape[1] == weight.shape[1]
+        and weight.shape[2] % 2 == 1
+        and x.shape[2] > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._are_functorch_transforms_active()
+        and not torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+class _ConvPrelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+        x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
+        ctx.save_for_backward(x, slope, weight, bias)
+        y: Tensor = _FORWARD(x, slope, weight, bias)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, slope, weight, bias = ctx.saved_tensors
+        needed = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # a second derivative may follow
+            inputs = [
+                t for t, wanted in zip((x, slope, weight, bias), needed, strict=True) if wanted
+            ]
+            y = _plain(x, slope, weight, bias)
+            found = iter(torch.autograd.grad(y, inputs, d_y, create_graph=True))
+            return tuple(next(found) if wanted else None for wanted in needed)
+        wants_x = needed[0] or needed[1]
+        d_x, d_slope, d_weight, d_bias = _BACKWARD(d_y.contiguous(), x, slope, weight, wants_x)
+        return (
+            d_x if needed[0] else None,
+            d_slope.sum().reshape(slope.shape) if needed[1] else None,
+            d_weight,
+            d_bias,
+        )
+
+
+_FORWARD = torch.ops.lpgd.conv_prelu.default
+_BACKWARD = torch.ops.lpgd.conv_prelu_backward.default
+
+
+def _fake_forward(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0], x.shape[2])
+
+
+def _fake_backward(
+    d_y: Tensor, x: Tensor, slope: Tensor | None, weight: Tensor, wants_x: bool
+) -> tuple[Tensor, ...]:
+    items = x.shape[0] if wants_x else 0
+    return (
+        x.new_empty(items, *x.shape[1:]),
+        x.new_empty(items if slope is not None else 0),
+        x.new_empty(weight.shape),
+        x.new_empty(weight.shape[0]),
+    )
+
+
+torch.library.register_fake("lpgd::conv_prelu", _fake_forward)
+torch.library.register_fake("lpgd::conv_prelu_backward", _fake_backward)

@@ -1,0 +1,162 @@
+"""Tables and the picture of the deconvolution study, from the files its runs have left."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lpgd_native.experiments import require
+
+# 97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds and the half-width of its 95 % interval (nan with one seed)."""
+
+    value: float
+    half: float
+    count: int
+
+    def __str__(self) -> str:
+        if math.isnan(self.half):
+            return f"{self.value:.4f}"
+        return f"{self.value:.4f} ± {self.half:.4f}"
+
+
+def mean_of(values: Sequence[float]) -> Mean:
+    """Student's t interval of the mean."""
+    count = len(values)
+    if count < 2:
+        return Mean(values[0] if count else math.nan, math.nan, count)
+    t = _T[count - 2] if count - 2 < len(_T) else 1.96 + 2.4 / (count - 1)
+    tensor = torch.tensor(values, dtype=torch.float64)
+    return Mean(float(tensor.mean()), t * float(tensor.std()) / math.sqrt(count), count)
+
+
+class Results:
+    """All finished runs of a folder."""
+
+    def __init__(self, runs: Iterable[dict[str, Any]]) -> None:
+        self.runs = list(runs)
+        self.errors: dict[str, dict[float, dict[int, float]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
+        self.parameters: dict[str, int] = {}
+        for run in self.runs:
+            self.errors[run["network"]][run["a"]][run["seed"]] = run["test"]
+            self.parameters[run["network"]] = run["parameters"]
+
+    @staticmethod
+    def read(folder: Path, steps: int) -> Results:
+        """The runs in `folder` that were trained for so many steps."""
+        found = (json.loads(p.read_text()) for p in sorted(folder.glob("*-seed=*.json")))
+        return Results(run for run in found if run["settings"]["steps"] == steps)
+
+    def error(self, name: str, a: float) -> Mean:
+        """Test error, mean over seeds."""
+        return mean_of(list(self.errors[name][a].values()))
+
+    def difference(self, name: str, other: str, a: float) -> Mean:
+        """Paired over the seeds that both have: error of `name` minus that of `other`."""
+        left, right = self.errors[name][a], self.errors[other][a]
+        return mean_of([left[s] - right[s] for s in sorted(left.keys() & right.keys())])
+
+
+def markdown(
+    results: Results,
+    names: Sequence[str],
+    nonlinearities: Sequence[float],
+    floors: dict[str, dict[float, float]],
+) -> str:
+    """The table of test errors, then the paired differences."""
+    head = "| network | parameters | " + " | ".join(f"a = {a:g}" for a in nonlinearities) + " |"
+    lines = [head, "| --- | ---: |" + " ---: |" * len(nonlinearities)]
+    for label, values in floors.items():
+        lines.append(
+            f"| {label} | - | " + " | ".join(f"{values[a]:.4f}" for a in nonlinearities) + " |"
+        )
+    for name in names:
+        cells = [
+            str(results.error(name, a)) if results.errors[name][a] else "-" for a in nonlinearities
+        ]
+        lines.append(
+            f"| {name} | {results.parameters.get(name, 0):,} | " + " | ".join(cells) + " |"
+        )
+    pairs = [
+        (name, other)
+        for name, other in (
+            ("LPGD-MA", "LPGD"),
+            ("LPGD-RMA", "LPGD"),
+            ("LPD-MA", "LPD"),
+            ("LPD-RMA", "LPD"),
+            ("LPD-RMA", "LPGD-RMA"),
+            *(
+                (control, "LPD-RMA")
+                for control in names
+                if control.startswith("LPD") and control != "LPD-RMA"
+            ),
+        )
+        if name in names and other in names
+    ]
+    lines += [
+        "",
+        "Paired differences over seeds:",
+        "",
+        head.replace("parameters", "seeds").replace("network", "difference"),
+    ]
+    lines.append("| --- | ---: |" + " ---: |" * len(nonlinearities))
+    for name, other in dict.fromkeys(pairs):
+        means = [results.difference(name, other, a) for a in nonlinearities]
+        count = max(m.count for m in means)
+        if count:
+            cells = [f"{m.value:+.4f} ± {m.half:.4f}" if m.count > 1 else "-" for m in means]
+            lines.append(f"| {name} − {other} | {count} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(
+    results: Results,
+    names: Sequence[str],
+    nonlinearities: Sequence[float],
+    floors: dict[str, dict[float, float]],
+    path: Path,
+) -> None:
+    """Test error against a, a line for each network, intervals as bars."""
+    require("matplotlib").use("Agg")
+    plt = require("matplotlib.pyplot")
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for style, (label, values) in zip(("--", ":"), floors.items(), strict=False):
+        axes.plot(
+            nonlinearities, [values[a] for a in nonlinearities], style, color="0.5", label=label
+        )
+    width = 0.02 * (max(nonlinearities) - min(nonlinearities) + 1e-9)
+    for index, name in enumerate(names):
+        at = [a for a in nonlinearities if results.errors[name][a]]
+        means = [results.error(name, a) for a in at]
+        shift = width * (index - len(names) / 2) / max(len(names), 1)
+        axes.errorbar(
+            [a + shift for a in at],
+            [m.value for m in means],
+            yerr=[0 if math.isnan(m.half) else m.half for m in means],
+            marker="o",
+            markersize=3,
+            linestyle="-" if name.startswith("LPD") else "-.",
+            capsize=2,
+            label=name,
+        )
+    axes.set_xlabel("a, weight of the quadratic part")
+    axes.set_ylabel("mean squared error on the test set")
+    axes.set_title("Nonlinear deconvolution, 53 numbers from 12")
+    axes.legend(fontsize=8, ncols=2)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

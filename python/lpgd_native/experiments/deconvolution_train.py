@@ -1,0 +1,202 @@
+"""Training of one network on one problem with one seed: resumable, on one process or several."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lpgd_native.experiments.deconvolution import Data, Network, Settings
+from lpgd_native.operators import VolterraDeconvolution
+
+__all__ = ["processes", "run_name", "train"]
+
+Report = Callable[[int, dict[str, float]], None]  # step, values
+
+
+class processes:
+    """The processes of ``torchrun``, if it started us: rank, count, and a group while we are
+    inside.
+
+    gloo on the CPU, nccl where there are GPUs for all of them.
+    """
+
+    def __enter__(self) -> processes:
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.device = torch.device("cpu")
+        if self.count > 1:
+            local = int(os.environ.get("LOCAL_RANK", "0"))
+            gpus = torch.cuda.is_available() and torch.cuda.device_count() > local
+            if gpus:
+                self.device = torch.device("cuda", local)
+                torch.cuda.set_device(self.device)
+            torch.distributed.init_process_group("nccl" if gpus else "gloo")
+        elif torch.cuda.is_available():
+            self.device = torch.device("cuda")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.count > 1:
+            torch.distributed.destroy_process_group()
+
+
+def run_name(spec: Network, a: float, seed: int) -> str:
+    """A file name for a run."""
+    return re.sub(r"[^\w.=-]", "_", f"{spec.name}-a={a:g}-seed={seed}")
+
+
+def train(
+    spec: Network,
+    a: float,
+    seed: int,
+    data: Data,
+    settings: Settings,
+    folder: Path,
+    group: processes,
+    report: Report = lambda step, values: None,
+    save_every: float = 60.0,
+) -> dict[str, Any]:
+    """Train, test the best snapshot, write ``<folder>/<run>.json``; a finished run is only read.
+
+    Seeds are paired: the same seed gives the same initial numbers, as far as shapes agree, and the
+    same batches to every network. Batches are shared out over the processes, so that gradients are
+    those of one process up to the order of sums.
+    """
+    name = run_name(spec, a, seed)
+    result_file, state_file = folder / f"{name}.json", folder / f"{name}.pt"
+    wanted = json.loads(json.dumps(asdict(settings)))
+    if result_file.exists():
+        found: dict[str, Any] = json.loads(result_file.read_text())
+        if found["settings"] == wanted:
+            return found
+    if settings.batch % group.count:
+        raise ValueError(f"batch {settings.batch} can't be shared out over {group.count} processes")
+    device = group.device
+    operator = VolterraDeconvolution.random(a)
+    torch.manual_seed(seed)
+    plain = spec.build(operator).to(device)
+    model: nn.Module = plain
+    if group.count > 1:
+        model = DistributedDataParallel(plain, broadcast_buffers=False)
+    optimizer = torch.optim.Adam(
+        plain.parameters(), lr=settings.learning_rate, betas=settings.betas
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    signals = data.train[: max(settings.batch, round(spec.share * len(data.train)))].to(device)
+    validation = data.validation.to(device)
+    kept = {k: v.clone() for k, v in plain.state_dict().items()}
+    state: dict[str, Any] = {"step": 0, "best": float("inf"), "best_step": 0, "curve": []}
+    state |= {"seconds": 0.0, "loss": 0.0, "evaluated": 0}
+    if state_file.exists():
+        stored = torch.load(state_file, map_location=device, weights_only=True)
+        if stored["settings"] == wanted:
+            plain.load_state_dict(stored["model"])
+            optimizer.load_state_dict(stored["optimizer"])
+            schedule.load_state_dict(stored["schedule"])
+            kept, state = stored["kept"], stored["state"]
+
+    def save() -> None:
+        if group.rank:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        part = state_file.with_suffix(".part")
+        torch.save(
+            {
+                "settings": wanted,
+                "model": plain.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "kept": kept,
+                "state": state,
+            },
+            part,
+        )
+        part.replace(state_file)
+
+    every = max(1, settings.steps // settings.evaluations)
+    last_saved = begun = time.perf_counter()
+    before = state["seconds"]
+    while state["step"] < settings.steps:
+        step = state["step"]
+        x = signals[batch_of(step, len(signals), settings.batch, seed)]
+        x = x[group.rank :: group.count]
+        with torch.no_grad():
+            y = operator_on(plain, x)
+        loss = (model(y) - x).square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), settings.clip)
+        optimizer.step()
+        schedule.step()
+        state["loss"] += float(loss.detach())
+        state["step"] = step = step + 1
+        if step % every == 0 or step == settings.steps:
+            error = evaluate(plain, validation)
+            trained = state["loss"] / (step - state["evaluated"])
+            state["loss"], state["evaluated"] = 0.0, step
+            state["curve"].append([step, trained, error])
+            report(step, {"training": trained, "validation": error})
+            if error < state["best"]:
+                state["best"], state["best_step"] = error, step
+                kept = {k: v.clone() for k, v in plain.state_dict().items()}
+        state["seconds"] = before + time.perf_counter() - begun
+        if time.perf_counter() - last_saved > save_every:
+            save()
+            last_saved = time.perf_counter()
+    plain.load_state_dict(kept)
+    result = {
+        "network": spec.name,
+        "a": a,
+        "seed": seed,
+        "settings": wanted,
+        "processes": group.count,
+        "parameters": sum(p.numel() for p in plain.parameters()),
+        "test": evaluate(plain, data.test.to(device)),
+        "validation": state["best"],
+        "best_step": state["best_step"],
+        "seconds": round(state["seconds"], 1),
+        "curve": state["curve"],
+    }
+    if group.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        result_file.write_text(json.dumps(result))
+        state_file.unlink(missing_ok=True)
+    return result
+
+
+def operator_on(model: nn.Module, x: Tensor) -> Tensor:
+    """The data of the model's own operator."""
+    y: Tensor = model.operator(x)  # type: ignore[operator]
+    return y
+
+
+def batch_of(step: int, count: int, batch: int, seed: int) -> Tensor:
+    """Indices of the batch of a step: every pass over the data has an order of its own.
+
+    A function of the step, so that a resumed run goes on with the batches it would have had.
+    """
+    per_pass = count // batch
+    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + step // per_pass)
+    order = torch.randperm(count, generator=generator)
+    at = step % per_pass * batch
+    return order[at : at + batch]
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, signals: Tensor) -> float:
+    """Mean squared error over signals and components."""
+    total = 0.0
+    for x in torch.split(signals, 500):
+        total += float((model(operator_on(model, x)) - x).square().sum())
+    return total / signals.numel()

@@ -1,0 +1,156 @@
+"""What an unrolled network has to know of a forward map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Operator", "TorchOperator"]
+
+
+class Operator(nn.Module):
+    """A map F from arrays [..., *domain] to arrays [..., *range], with its derivative J.
+
+    A subclass gives `apply_operator`; `apply_adjoint` and `apply_jacobian` where it knows better
+    than
+    AD. All take any number of leading batch dimensions.
+    """
+
+    def __init__(self, domain: Sequence[int], range: Sequence[int]) -> None:
+        super().__init__()
+        self.domain = torch.Size(domain)
+        self.range = torch.Size(range)
+        for name, shape in (("domain", self.domain), ("range", self.range)):
+            if not shape or min(shape) < 1:
+                raise ValueError(f"{self._name}: {name} must have sizes >= 1, got {list(shape)}")
+
+    # what a subclass defines
+
+    def apply_operator(self, x: Tensor) -> Tensor:
+        """F(x), shapes being checked."""
+        raise NotImplementedError
+
+    def apply_adjoint(self, x: Tensor, dy: Tensor) -> Tensor:
+        """J(x)' dy, shapes being checked."""
+        return _vjp(self.apply_operator, x, dy)
+
+    def apply_jacobian(self, x: Tensor, dx: Tensor) -> Tensor:
+        """J(x) dx, shapes being checked."""
+        moved: Tensor = torch.func.jvp(self.apply_operator, (x,), (dx,))[1]
+        return moved
+
+    # what a user calls
+
+    def forward(self, x: Tensor) -> Tensor:
+        """F(x) for x [..., *domain]: [..., *range]."""
+        return self.apply_operator(self.check("x", x, self.domain))
+
+    def jvp(self, x: Tensor, dx: Tensor) -> Tensor:
+        """J(x) dx for x, dx [..., *domain]: [..., *range]."""
+        self.check("x", x, self.domain)
+        self.check("dx", dx, self.domain)
+        lead = torch.broadcast_shapes(self._lead(x, self.domain), self._lead(dx, self.domain))  # type: ignore[no-untyped-call]
+        shape = (*lead, *self.domain)
+        return self.apply_jacobian(x.expand(shape), dx.expand(shape))
+
+    def vjp(self, x: Tensor, dy: Tensor) -> Tensor:
+        """J(x)' dy for x [..., *domain], dy [..., *range]: [..., *domain]."""
+        self.check("x", x, self.domain)
+        self.check("dy", dy, self.range)
+        lead = torch.broadcast_shapes(self._lead(x, self.domain), self._lead(dy, self.range))  # type: ignore[no-untyped-call]
+        return self.apply_adjoint(x.expand(*lead, *self.domain), dy.expand(*lead, *self.range))
+
+    def gradient(self, x: Tensor, y: Tensor, *, differentiable: bool = False) -> Tensor:
+        """J(x)' (F(x) - y), the gradient of 1/2 ||F(x) - y||^2, for x [..., *domain], y [...,
+        *range].
+
+        Args:
+            x: [..., *domain]
+            y: [..., *range]
+            differentiable: False (default): a constant for autograd, as in DuNets-RMA, whose
+                networks are trained without derivatives of the physics. True: differentiable in x
+                and y, second derivatives of F included.
+        """
+        self.check("x", x, self.domain)
+        self.check("y", y, self.range)
+        if differentiable:
+            return self.vjp(x, self.apply_operator(x) - y)
+        with torch.no_grad():
+            return self.vjp(x, self.apply_operator(x) - y)
+
+    def extra_repr(self) -> str:
+        """Shapes and settings."""
+        return f"domain={list(self.domain)}, range={list(self.range)}"
+
+    # helpers
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def check(self, what: str, tensor: Tensor, shape: torch.Size) -> Tensor:
+        """The tensor, if it ends in `shape`."""
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{self._name}: {what} must be a tensor, got {type(tensor).__name__}")
+        if tensor.dim() < len(shape) or tensor.shape[tensor.dim() - len(shape) :] != shape:
+            sizes = ", ".join(map(str, shape))
+            raise ValueError(
+                f"{self._name}: {what} must be [..., {sizes}], got {list(tensor.shape)}"
+            )
+        return tensor
+
+    @staticmethod
+    def _lead(tensor: Tensor, shape: torch.Size) -> torch.Size:
+        return tensor.shape[: tensor.dim() - len(shape)]
+
+    def _rows(self, tensor: Tensor, shape: torch.Size) -> Tensor:
+        """[items, numbers]."""
+        return tensor.reshape(math.prod(self._lead(tensor, shape)), math.prod(shape))
+
+
+def _vjp(function: Callable[[Tensor], Tensor], x: Tensor, dy: Tensor) -> Tensor:
+    gradient: Tensor = torch.func.vjp(function, x)[1](dy)[0]
+    return gradient
+
+
+class TorchOperator(Operator):
+    """Any torch function as an operator; derivatives by ``torch.func``.
+
+    Args:
+        function: [..., *domain] to [..., *range], differentiable, acting on each item of the
+        leading
+            dimensions by itself; an ``nn.Module`` is kept as a submodule.
+        domain: shape of x, without batch dimensions
+        range: shape of F(x); None: found out by a call on zeros.
+
+    Example::
+
+        square = TorchOperator(lambda x: x[..., :3].square(), domain=(5,))
+        g = square.gradient(x, y)
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        domain: Sequence[int],
+        range: Sequence[int] | None = None,
+    ) -> None:
+        if range is None:
+            with torch.no_grad():
+                range = function(torch.zeros(1, *domain)).shape[1:]
+        super().__init__(domain, range)
+        self.function = function
+
+    def apply_operator(self, x: Tensor) -> Tensor:
+        """F(x)."""
+        y = self.function(x)
+        expected = (*self._lead(x, self.domain), *self.range)
+        if tuple(y.shape) != expected:
+            raise ValueError(
+                f"{self._name}: function gave {list(y.shape)} for x {list(x.shape)}, "
+                f"not {list(expected)}"
+            )
+        return y

@@ -1,0 +1,161 @@
+"""Convolutions of short signals: torch's own values and derivatives."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lpgd_native import reference
+from lpgd_native.convolution import conv_prelu
+
+# batch, channels in and out, length, kernel
+SHAPES = [
+    (3, 2, 5, 53, 3),
+    (2, 7, 32, 12, 3),
+    (4, 32, 32, 53, 3),
+    (2, 6, 1, 8, 3),
+    (1, 1, 1, 1, 1),
+    (2, 3, 4, 8, 5),
+    (2, 5, 3, 100, 7),
+    (2, 3, 4, 2, 9),
+    (0, 3, 4, 9, 3),
+]
+each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+each_slope = pytest.mark.parametrize("slope", [None, 0.25, 0.0, -0.5, 2.0])
+
+
+def leaves(shape, slope, dtype=torch.float64):
+    batch, inputs, outputs, n, kernel = shape
+    tensors = [
+        torch.randn(batch, inputs, n),
+        None if slope is None else torch.tensor([slope]),
+        torch.randn(outputs, inputs, kernel),
+        torch.randn(outputs),
+    ]
+    return [None if t is None else t.to(dtype).requires_grad_() for t in tensors]
+
+
+def values_and_gradients(function, tensors):
+    y = function(*tensors)
+    weights = torch.linspace(-1, 1.5, y.numel(), dtype=y.dtype).reshape(y.shape)
+    return (y, *torch.autograd.grad(y, [t for t in tensors if t is not None], weights))
+
+
+def off(left, right):
+    """Largest difference, relative to the size of the tensor."""
+    left, right = left.detach().double(), right.detach()
+    return float((left - right).abs().max() / (1 + right.abs().max())) if right.numel() else 0.0
+
+
+@each_shape
+@each_slope
+def test_agrees_with_the_twin(shape, slope):
+    tensors = leaves(shape, slope)
+    assert type(conv_prelu(*tensors).grad_fn).__name__ == "_ConvPreluBackward"  # no stand-in
+    exact = values_and_gradients(reference.conv_prelu, tensors)
+    for left, right in zip(values_and_gradients(conv_prelu, tensors), exact, strict=True):
+        assert left.shape == right.shape
+        assert off(left, right) < 1e-13
+    # single precision: as near to the double one as torch's own
+    singles = [None if t is None else t.detach().float().requires_grad_() for t in tensors]
+    exact = values_and_gradients(
+        reference.conv_prelu,
+        [None if t is None else t.detach().double().requires_grad_() for t in singles],
+    )
+    ours = values_and_gradients(conv_prelu, singles)
+    theirs = values_and_gradients(reference.conv_prelu, singles)
+    for left, other, right in zip(ours, theirs, exact, strict=True):
+        assert left.dtype == torch.float32
+        assert off(left, right) < 3 * off(other, right) + 1e-6
+
+
+@pytest.mark.parametrize("slope", [None, 0.25])
+def test_gradcheck_first_and_second(slope):
+    tensors = leaves((2, 2, 3, 5, 3), slope)
+    present = [t for t in tensors if t is not None]
+
+    def call(*args):
+        rest = list(args)
+        return conv_prelu(rest.pop(0), None if slope is None else rest.pop(0), *rest)
+
+    assert torch.autograd.gradcheck(call, present)
+    assert torch.autograd.gradgradcheck(call, present)
+
+
+def test_only_what_is_needed():
+    x, slope, weight, bias = leaves((2, 3, 4, 9, 3), 0.25)
+    y = conv_prelu(x.detach(), slope.detach(), weight, bias)
+    g = torch.autograd.grad(y.sum(), (weight, bias))
+    full = torch.autograd.grad(conv_prelu(x, slope, weight, bias).sum(), (weight, bias))
+    assert all(torch.equal(a, b) for a, b in zip(g, full, strict=True))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_bad_item_spoils_itself_alone(bad):
+    x, slope, weight, bias = (t.detach() for t in leaves((3, 3, 4, 20, 3), 0.25))
+    good = conv_prelu(x, slope, weight, bias)
+    x[1, 0, 5] = bad
+    spoilt = conv_prelu(x, slope, weight, bias)
+    assert torch.equal(spoilt[[0, 2]], good[[0, 2]])
+    assert not spoilt[1, :, 4:7].isfinite().any()
+    assert torch.equal(spoilt[1, :, 7:], good[1, :, 7:])
+
+
+@each_shape
+@pytest.mark.parametrize("slope", [None, 0.25])
+def test_opcheck(shape, slope):
+    x, slope, weight, bias = (None if t is None else t.detach() for t in leaves(shape, slope))
+    torch.library.opcheck(torch.ops.lpgd.conv_prelu.default, (x, slope, weight, bias))
+    d_y = torch.randn(x.shape[0], weight.shape[0], x.shape[2], dtype=x.dtype)
+    for wanted in (True, False):
+        torch.library.opcheck(
+            torch.ops.lpgd.conv_prelu_backward.default, (d_y, x, slope, weight, wanted)
+        )
+
+
+def test_elsewhere_torch_runs():
+    """Transforms, autocast and half precision."""
+    x, slope, weight, bias = (t.detach() for t in leaves((3, 2, 4, 9, 3), 0.25))
+    expected = reference.conv_prelu(x, slope, weight, bias)
+    mapped = torch.func.vmap(lambda x: conv_prelu(x[None], slope, weight, bias)[0])(x)
+    torch.testing.assert_close(mapped, expected)
+    g = torch.func.grad(lambda w: conv_prelu(x, slope, w, bias).sum())(weight)
+    assert g.shape == weight.shape
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (
+            conv_prelu(x.float(), slope.float(), weight.float(), bias.float()).dtype
+            == torch.bfloat16
+        )
+    half = [t.bfloat16() for t in (x, slope, weight, bias)]
+    assert conv_prelu(*half).dtype == torch.bfloat16
+
+
+def test_threads_change_nothing():
+    tensors = leaves((32, 32, 32, 53, 3), 0.25, torch.float32)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            y = conv_prelu(*tensors)
+            results.append((y, *torch.autograd.grad(y.sin().sum(), tensors)))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_raw_ops_keep_memory_safe():
+    x, slope, weight, bias = (t.detach() for t in leaves((3, 2, 4, 9, 3), 0.25))
+    op = torch.ops.lpgd.conv_prelu
+    for args in (
+        (x[:, :1], slope, weight, bias),
+        (x, slope, weight[:, :, :2].contiguous(), bias),
+        (x, slope, weight, bias[:3]),
+        (x, torch.cat([slope, slope]), weight, bias),
+        (x.mT, slope, weight, bias),
+        (x, slope.float(), weight, bias),
+    ):
+        with pytest.raises(RuntimeError):
+            op(*args)
