@@ -17,15 +17,18 @@ constexpr int kTileCols = 3;
 template <class Group, class S>
 struct RowVector {
   static constexpr int width = 1;
+  using type = S;
 };
 #if !defined(__CUDACC__)
 template <int Bytes>
 struct RowVector<VectorGroup<Bytes>, double> {
   static constexpr int width = Bytes / 8;
+  using type = Pack<double, width>;
 };
 template <int Bytes>
 struct RowVector<VectorGroup<Bytes>, float> {
   static constexpr int width = Bytes / 4;
+  using type = Pack<float, width>;
 };
 #endif
 
@@ -85,7 +88,7 @@ LPGD_INLINE void dot_tiles(const S* a, const S* b, int ld, int whole, const S* a
                            const S* b_old, int ld_old, int old, S (&acc)[R][C]) {
   constexpr int kWidth = RowVector<Group, S>::width;
   if constexpr (kWidth > 1) {
-    using V = Pack<S, kWidth>;
+    using V = typename RowVector<Group, S>::type;
     V sums[R][C];
     LPGD_UNROLL
     for (int r = 0; r < R; ++r) {
@@ -112,7 +115,7 @@ LPGD_INLINE void dot_tile_alone(const S* a, int lda, const S* b, int ldb, int co
                                 S (&acc)[R][C]) {
   constexpr int kWidth = RowVector<Group, S>::width;
   if constexpr (kWidth > 1) {
-    using V = Pack<S, kWidth>;
+    using V = typename RowVector<Group, S>::type;
     V sums[R][C];
     LPGD_UNROLL
     for (int r = 0; r < R; ++r) {
@@ -150,7 +153,7 @@ LPGD_INLINE void add_rows(const Group& g, const S* mat, int ld, const S (&coeffi
   constexpr int kWidth = RowVector<Group, S>::width;
   int done = 0;
   if constexpr (kWidth > 1) {
-    using V = Pack<S, kWidth>;
+    using V = typename RowVector<Group, S>::type;
     for (; done + kWidth <= count; done += kWidth) {
       V sum = V::load(y + done);
       LPGD_UNROLL

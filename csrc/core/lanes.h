@@ -64,18 +64,4 @@ LPGD_INLINE void store_some(T* to, const S& value, int count) {
   for (int i = 0; i < count; ++i) to[i] = buffer[i];
 }
 
-LPGD_INLINE float sum_lanes(float a) { return a; }
-LPGD_INLINE double sum_lanes(double a) { return a; }
-template <class T, int W>
-LPGD_INLINE T sum_lanes(Pack<T, W> a) {
-  if constexpr (W == 2) {
-    return a.v[0] + a.v[1];
-  } else {
-    Pack<T, W / 2> low, high;
-    __builtin_memcpy(&low, &a, sizeof(low));
-    __builtin_memcpy(&high, reinterpret_cast<const char*>(&a) + sizeof(low), sizeof(high));
-    return sum_lanes(low + high);
-  }
-}
-
 LPGD_END_NAMESPACE

@@ -82,12 +82,6 @@ LPGD_INLINE void each(const Group& g, std::int64_t n, const F& f) {
 }
 
 template <class S>
-LPGD_INLINE RealOf<S> sum_lanes(S value) {
-  RealOf<S> out = get_lane(value, 0);
-  for (int lane = 1; lane < ScalarTraits<S>::lanes; ++lane) out += get_lane(value, lane);
-  return out;
-}
-template <class S>
 LPGD_INLINE RealOf<S> max_lanes(S value) {
   RealOf<S> out = get_lane(value, 0);
   for (int lane = 1; lane < ScalarTraits<S>::lanes; ++lane)

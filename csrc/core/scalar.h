@@ -28,6 +28,7 @@ using MaskOf = typename ScalarTraits<S>::Mask;
   LPGD_INLINE bool equal(T a, T b) { return a == b; }                      \
   /* inf - inf and nan - nan are nan, and nan compares false */            \
   LPGD_INLINE bool is_finite(T a) { return a - a == T(0); }                \
+  LPGD_INLINE T sum_lanes(T a) { return a; }                               \
   LPGD_INLINE T get_lane(T a, int) { return a; }                           \
   LPGD_INLINE void set_lane(T& a, int, T value) { a = value; }
 
