@@ -58,7 +58,8 @@ class _Solve(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         # spelled out: torch.compile counts the parameters to tell this form from forward(ctx, ...)
         data = (P, q, G, h, A, b, lb, ub)
-        return _raw_solve(*data, options.eps, options.max_iter)
+        out: tuple[Tensor, ...] = _raw_solve(*data, options.eps, options.max_iter)
+        return out
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
