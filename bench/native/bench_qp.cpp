@@ -87,13 +87,16 @@ struct alignas(64) Line {
 };
 
 template <class T>
-void solve(benchmark::State& state, T eps) {
+using Layout = lpgd::QpLayout<lpgd::QpTask<T>>;
+
+template <class T>
+void solve(benchmark::State& state, T eps, Layout<T> lpgd::QpLayouts<lpgd::QpTask<T>>::* which) {
   Batch<T> batch(static_cast<int>(state.range(1)), state.range(0));
-  const lpgd::QpKernelsOf<T>& kernels = lpgd::qp_kernels().of<T>();
+  const Layout<T>& layout = lpgd::qp_kernels().of<T>().solve.*which;
   const lpgd::QpTask<T> task = batch.task(eps);
-  const std::int64_t packs = (batch.size + kernels.lanes - 1) / kernels.lanes;
-  std::vector<Line> workspace(kernels.workspace_bytes(task.problem) / sizeof(Line) + 1);
-  kernels.solve(task, batch.size, 0, packs, workspace.data(), true);
+  const std::int64_t packs = layout.packs(batch.size);
+  std::vector<Line> workspace(layout.workspace_bytes(task) / sizeof(Line) + 1);
+  layout.run(task, batch.size, 0, packs, workspace.data(), true);
   double iterations = 0;
   for (std::size_t i = 0; i < batch.status.size(); ++i) {
     iterations += batch.iterations[i];
@@ -102,7 +105,7 @@ void solve(benchmark::State& state, T eps) {
       return;
     }
   }
-  for (auto _ : state) kernels.solve(task, batch.size, 0, packs, workspace.data(), true);
+  for (auto _ : state) layout.run(task, batch.size, 0, packs, workspace.data(), true);
   state.counters["seconds_per_problem"] = benchmark::Counter(
       static_cast<double>(batch.size),
       benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
@@ -116,8 +119,12 @@ void grid(benchmark::internal::Benchmark* bench) {
     for (const int size : {1, 64}) bench->Args({size, n});
 }
 
-BENCHMARK_CAPTURE(solve, f64, 1e-9)->Apply(grid);
-BENCHMARK_CAPTURE(solve, f32, 1e-4F)->Apply(grid);
+using Layouts64 = lpgd::QpLayouts<lpgd::QpTask<double>>;
+using Layouts32 = lpgd::QpLayouts<lpgd::QpTask<float>>;
+BENCHMARK_CAPTURE(solve, f64_packed, 1e-9, &Layouts64::packed)->Apply(grid);
+BENCHMARK_CAPTURE(solve, f64_alone, 1e-9, &Layouts64::alone)->Apply(grid);
+BENCHMARK_CAPTURE(solve, f32_packed, 1e-4F, &Layouts32::packed)->Apply(grid);
+BENCHMARK_CAPTURE(solve, f32_alone, 1e-4F, &Layouts32::alone)->Apply(grid);
 
 }  // namespace
 
