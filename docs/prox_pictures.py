@@ -49,7 +49,9 @@ def main() -> None:
         axis.set_title(f"{name}\n{shown}", fontsize=8)
         axis.set_ylim(-3.1, 3.1)
         axis.tick_params(labelsize=7)
-    for axis, above in zip(axes.flat[len(PICTURES) :], axes.flat[len(PICTURES) - 6 :], strict=False):
+    for axis, above in zip(
+        axes.flat[len(PICTURES) :], axes.flat[len(PICTURES) - 6 :], strict=False
+    ):
         above.tick_params(labelbottom=True)  # nothing below it shows the ticks
         axis.axis("off")
         axis.plot([], [], color="tab:blue", label="prox")
