@@ -12,10 +12,11 @@ constexpr double kPolishFrom = 1e-2;  // the merit
 constexpr int kRefinements = 4;
 
 template <class S, class Src, class Group>
-LPGD_HD void store_report(const Group& g, const QpLanes<S, Src>& lanes, int used,
+LPGD_HD void store_report(const Group& g, const QpLanes<S, Src>& lanes, int used, MaskOf<S> wanted,
                           const QpOutcome<S>& out, const QpReport<Src>& report) {
   if (g.lane() != 0) return;
   for (int l = 0; l < used; ++l) {
+    if (!mask_lane(wanted, l)) continue;
     const std::int64_t slot = lanes.entry[l].slot;
     report.status[slot] = static_cast<std::int32_t>(get_lane(out.status, l));
     if (report.iterations)
@@ -52,18 +53,21 @@ LPGD_HD void polish(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, S acc
   out.status = select(mask_and(taken, less(merit, S(eps))), S(T(kQpOk)), out.status);
 }
 
-// Interior point and polish; x, z hold the result. Where P is positive definite, active-set steps
+template <class S>
+LPGD_INLINE QpOutcome<S> no_outcome(S iterations) {
+  return {S(RealOf<S>(kQpMaxIterations)), iterations,
+          QpMeasure<S>{S(0), S(0), S(0), S(0), S(0)}};
+}
+
+// Interior point and polish, iterations counted on from `iterations`; x, z hold the result. Where P is positive definite, active-set steps
 // find the solution long before the interior point is done (they need no curvature from it), so
 // they are tried early, and it goes on only where they fail.
 template <class S, class Group>
 LPGD_HD QpOutcome<S> solve_cold(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, int max_iter,
-                                MaskOf<S> usable) {
+                                MaskOf<S> usable, S iterations) {
   using T = RealOf<S>;
   const int n = work.dims.n, M = work.dims.slots();
-  QpOutcome<S> out;
-  out.status = S(T(kQpMaxIterations));
-  out.iterations = S(0);
-  out.measure = QpMeasure<S>{S(0), S(0), S(0), S(0), S(0)};
+  QpOutcome<S> out = no_outcome(iterations);
   const S tolerance = S(eps);
   const auto feasible = [&] { return less(out.status, S(T(kQpMaxIterations) + T(0.5))); };
   const auto strict = mask_and(usable, less(S(T(0.5)), work.facts[kFactStrict]));
@@ -90,16 +94,135 @@ LPGD_HD QpOutcome<S> solve_cold(const Group& g, QpWork<S>& work, S rho, RealOf<S
   return out;
 }
 
+// Certificates in the scale promised: b'y + h'z - lb'z_lb + ub'z_ub = -1, and q'x = -1.
+template <class S, class Group>
+LPGD_HD void normalise_rays(const Group& g, QpWork<S>& work, S status) {
+  using T = RealOf<S>;
+  const auto primal = equal(status, S(T(kQpPrimalInfeasible)));
+  const auto dual = equal(status, S(T(kQpDualInfeasible)));
+  if (!any_lane(mask_or(primal, dual))) return;
+  const int n = work.dims.n, M = work.dims.slots();
+  const S unit = *work.cost_scale / (*work.x_scale * *work.x_scale);
+  const S along_z = dot(g, work.d, work.z, M), along_x = dot(g, work.q, work.x, n);
+  const S scale_z = unit / select(less(along_z, S(0)), -along_z, S(1));
+  const S scale_x = unit / select(less(along_x, S(0)), -along_x, S(1));
+  LPGD_FOR (g, j, n) work.x[j] = select(dual, scale_x * work.x[j], work.x[j]);
+  LPGD_FOR (g, i, M) work.z[i] = select(primal, scale_z * work.z[i], work.z[i]);
+  g.sync();
+}
+
+// The certificate of crossed bounds, lb > ub: the multipliers of one such pair against each other.
+template <class S, class Group>
+LPGD_HD void crossed_certificate(const Group& g, QpWork<S>& work, MaskOf<S> crossed) {
+  const QpDims& dims = work.dims;
+  if (!any_lane(crossed) || dims.n_lb == 0 || dims.n_ub == 0) return;
+  const int lb0 = dims.lower(), ub0 = dims.upper();
+  const auto overlap = [&](int j) {
+    const auto both = less(S(0), work.on[lb0 + j] * work.on[ub0 + j]);
+    return select(both, -(work.d[lb0 + j] + work.d[ub0 + j]), S(0)) * *work.x_scale;
+  };
+  S count = S(0);
+  LPGD_FOR (g, j, dims.n) count += indicator<S>(less(S(0), overlap(j)));
+  count = g.sum(count);
+  LPGD_FOR (g, j, dims.n) {
+    const S gap = overlap(j);
+    const auto here = mask_and(crossed, less(S(0), gap));
+    const S weight = select(here, S(1) / (count * select(here, gap, S(1))), S(0));
+    work.z[lb0 + j] = select(here, weight, work.z[lb0 + j]);
+    work.z[ub0 + j] = select(here, weight, work.z[ub0 + j]);
+  }
+  g.sync();
+}
+
+// x and z of the workspace in the units given, and a status for numbers that broke: zeros, never
+// nan.
+template <class S, class Group>
+LPGD_HD void finish(const Group& g, QpWork<S>& work, const QpVectorFacts<S>& facts,
+                    MaskOf<S> sound, QpOutcome<S>& out) {
+  using T = RealOf<S>;
+  const int n = work.dims.n, M = work.dims.slots();
+  normalise_rays(g, work, out.status);
+  const S unit = *work.x_scale;
+  LPGD_FOR (g, j, n) work.x[j] = unit * work.x[j];
+  unscale_duals(g, work, unit, work.z, work.z);
+  S broken = S(0);
+  LPGD_FOR (g, j, n) broken = max_of(broken, indicator<S>(mask_not(is_finite(work.x[j]))));
+  LPGD_FOR (g, i, M) broken = max_of(broken, indicator<S>(mask_not(is_finite(work.z[i]))));
+  broken = g.max(broken);
+  out.status = select(less(S(0), broken), S(T(kQpNumericalError)), out.status);
+  out.status = select(facts.crossed, S(T(kQpPrimalInfeasible)), out.status);
+  out.status = select(sound, out.status, S(T(kQpNumericalError)));
+  const auto usable = mask_and(sound, mask_not(facts.crossed));
+  const auto keep = mask_and(usable, mask_not(less(S(0), broken)));
+  const S lost = S(1) / S(0);
+  take_measure(mask_not(keep), QpMeasure<S>{lost, lost, lost, lost, lost}, out.measure);
+  out.iterations = select(keep, out.iterations, S(0));
+  LPGD_FOR (g, j, n) work.x[j] = select(keep, work.x[j], S(0));
+  LPGD_FOR (g, i, M) work.z[i] = select(keep, work.z[i], S(0));
+  g.sync();
+  crossed_certificate(g, work, mask_and(sound, facts.crossed));
+}
+
+// Another weight of the equalities for all that follows.
+template <class S, class Group>
+LPGD_HD void take_effort(const Group& g, QpWork<S>& work, const QpEffort<RealOf<S>>& effort) {
+  if (work.dims.p > 0) {
+    const S ratio = S(work.effort.equality_reg / effort.equality_reg);
+    const int n = work.dims.n, ld = work.dims.stride_n();
+    LPGD_FOR (g, j, n)
+      for (int k = 0; k <= j; ++k) work.AtA[j * ld + k] = ratio * work.AtA[j * ld + k];
+  }
+  work.effort = effort;
+  g.sync();
+}
+
+// The second attempt: for lanes that ended without an answer and had iterations left, and for small
+// x that tolerances relative to 1 say little about. It counts x in units of the size found.
+template <class S, class Src, class Group>
+LPGD_HD void try_again(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
+                       const QpLanes<S, Src>& lanes, int used, const QpVectorFacts<S>& facts,
+                       MaskOf<S> sound, const QpOutcome<S>& before) {
+  using T = RealOf<S>;
+  const T tolerance = static_cast<T>(task.settings.eps);
+  const S size = max_abs(g, work.x, work.dims.n) / *work.x_scale;
+  const auto usable = mask_and(sound, mask_not(facts.crossed));
+  const auto failed = mask_or(equal(before.status, S(T(kQpMaxIterations))),
+                              equal(before.status, S(T(kQpNumericalError))));
+  const auto unanswered =
+      mask_and(failed, less(before.iterations, S(T(task.settings.max_iter))));
+  const auto vague = mask_and(equal(before.status, S(T(kQpOk))),
+                              less(S(tolerance) * size, before.measure.merit));
+  const auto seen = mask_and(less(S(T(100) * tolerance), size), less(size, S(T(kSmallX))));
+  const auto again = mask_and(usable, mask_or(unanswered, mask_and(vague, seen)));
+  if (!any_lane(again)) return;
+  const auto far = mask_or(seen, less(S(T(kLargeX)), size));
+  const S unit = *work.x_scale * select(mask_and(far, is_finite(size)), size, S(1));
+  load_vectors(g, work, task.problem, task.point, task.gradient, lanes, unit);
+  const auto usual = work.effort;
+  take_effort(g, work, careful_effort<T>());
+  QpOutcome<S> out = solve_cold(g, work, lanes.rho * *work.cost_scale, tolerance,
+                                task.settings.max_iter, again, before.iterations);
+  take_effort(g, work, usual);
+  finish(g, work, facts, sound, out);
+  const auto answered = mask_or(less(out.measure.merit, before.measure.merit),
+                                mask_or(equal(out.status, S(T(kQpPrimalInfeasible))),
+                                        equal(out.status, S(T(kQpDualInfeasible)))));
+  const auto solved = equal(out.status, S(T(kQpOk)));
+  const auto better = mask_and(again, mask_or(solved, mask_and(failed, answered)));
+  store_point(g, work, lanes, used, better, work.x, work.z, task.solution);
+  store_report(g, lanes, used, better, out, task.report);
+  g.sync();
+}
+
 // Solve entries [first, first + used) of the task. `fresh`: the workspace holds no matrices yet.
 template <class S, class Src, class Group>
 LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
                            std::int64_t first, int used, bool fresh) {
   using T = RealOf<S>;
-  const int n = work.dims.n, M = work.dims.slots();
   const QpLanes<S, Src> lanes = lanes_of<S>(task.entries, first, used);
   load_matrices(g, work, task.problem, lanes, fresh);
   const QpVectorFacts<S> facts =
-      load_vectors(g, work, task.problem, task.point, task.gradient, lanes);
+      load_vectors(g, work, task.problem, task.point, task.gradient, lanes, S(0));
   const auto convex = less(S(T(0.5)), work.facts[kFactConvex]);
   const auto sound = mask_and(facts.finite, convex);
   const auto usable = mask_and(sound, mask_not(facts.crossed));
@@ -108,36 +231,23 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& t
   const S eps = S(tolerance);
 
   QpOutcome<S> out;
-  out.status = S(T(kQpMaxIterations));
-  out.iterations = S(0);
-  out.measure = QpMeasure<S>{S(0), S(0), S(0), S(0), S(0)};
-  if (task.method == QpMethod::kActiveSet) {
+  const bool warm = task.method == QpMethod::kActiveSet;
+  if (warm) {
+    out = no_outcome(S(0));
     load_point(g, work, task.point, lanes, work.x, work.z);
     const auto held =
         active_set(g, work, rho, eps, eps, kWarmIterations, kRefinements, usable, out);
     out.status = select(held, S(T(kQpOk)), out.status);
   } else {
-    out = solve_cold(g, work, rho, tolerance, task.settings.max_iter, usable);
+    out = solve_cold(g, work, rho, tolerance, task.settings.max_iter, usable, S(0));
   }
-  unscale_duals(g, work, work.z, work.z);
-  // Unusable items and numbers that broke: a status and zeros, never nan.
-  S broken = S(0);
-  LPGD_FOR (g, j, n) broken = max_of(broken, indicator<S>(mask_not(is_finite(work.x[j]))));
-  LPGD_FOR (g, i, M) broken = max_of(broken, indicator<S>(mask_not(is_finite(work.z[i]))));
-  broken = g.max(broken);
-  out.status = select(less(S(0), broken), S(T(kQpNumericalError)), out.status);
-  out.status = select(facts.crossed, S(T(kQpPrimalInfeasible)), out.status);
-  out.status = select(sound, out.status, S(T(kQpNumericalError)));
-  const auto keep = mask_and(usable, mask_not(less(S(0), broken)));
-  const S lost = S(1) / S(0);
-  take_measure(mask_not(keep), QpMeasure<S>{lost, lost, lost, lost, lost}, out.measure);
-  out.iterations = select(keep, out.iterations, S(0));
-  LPGD_FOR (g, j, n) work.x[j] = select(keep, work.x[j], S(0));
-  LPGD_FOR (g, i, M) work.z[i] = select(keep, work.z[i], S(0));
+  finish(g, work, facts, sound, out);
+  const auto all = equal(S(0), S(0));
+  store_point(g, work, lanes, used, all, work.x, work.z, task.solution);
+  store_report(g, lanes, used, all, out, task.report);
   g.sync();
-  store_point(g, work, lanes, used, work.x, work.z, task.solution);
-  store_report(g, lanes, used, out, task.report);
-  g.sync();
+  if (Precision<T>::second_attempt && !warm)
+    try_again(g, work, task, lanes, used, facts, sound, out);
 }
 
 // Lanes whose forward solve ended with a point: ok, or max_iterations. All others have no gradient.
@@ -157,7 +267,7 @@ LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work, const QpImplicitT
   const QpLanes<S, Src> lanes = lanes_of<S>(static_cast<const QpEntry<Src>*>(nullptr), first, used);
   const QpPoint<const Src> none{nullptr, nullptr, nullptr, nullptr, nullptr};
   load_matrices(g, work, task.problem, lanes, fresh);
-  const QpVectorFacts<S> facts = load_vectors(g, work, task.problem, none, none, lanes);
+  const QpVectorFacts<S> facts = load_vectors(g, work, task.problem, none, none, lanes, S(0));
   load_point(g, work, task.point, lanes, work.x, work.z);
   LPGD_FOR (g, j, n) work.rx[j] = S(0);
   LPGD_FOR (g, i, M) work.rz[i] = S(0);
@@ -174,7 +284,7 @@ LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work, const QpImplicitT
   upstream = g.sum(upstream);
   g.sync();
   const S residual = implicit_direction(g, work);
-  unscale_duals(g, work, work.z, work.dz);
+  unscale_duals(g, work, S(1), work.z, work.dz);
   // A failed item has no gradient; an upstream gradient that is not finite is handed on.
   const auto there = has_point(lanes, task.solved);
   const auto sound = mask_and(facts.finite, less(S(T(0.5)), work.facts[kFactConvex]));
@@ -184,7 +294,7 @@ LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work, const QpImplicitT
   LPGD_FOR (g, j, n) work.dx[j] = select(pass, upstream, select(keep, work.dx[j], S(0)));
   LPGD_FOR (g, i, M) work.dz[i] = select(pass, upstream, select(keep, work.dz[i], S(0)));
   g.sync();
-  store_point(g, work, lanes, used, work.dx, work.dz, task.direction);
+  store_point(g, work, lanes, used, equal(S(0), S(0)), work.dx, work.dz, task.direction);
   if (g.lane() == 0)
     for (int l = 0; l < used; ++l)
       task.report.status[lanes.entry[l].slot] = mask_lane(done, l) ? kQpOk : kQpNumericalError;

@@ -17,7 +17,7 @@ LPGD_HD S active_weights(const Group& g, QpWork<S>& work, const S* set) {
   using T = RealOf<S>;
   LPGD_FOR (g, i, work.dims.slots()) {
     work.theta[i] = S(0);
-    work.w[i] = set[i] / S(Precision<T>::equality_reg);
+    work.w[i] = set[i] / S(work.effort.equality_reg);
   }
   g.sync();
   return S(Precision<T>::active_primal_reg);

@@ -50,7 +50,7 @@ LPGD_HD void interior_weights(const Group& g, QpWork<S>& work, bool unit) {
     const auto inner = less(work.equal_slot[i], work.on[i]);
     const S ratio = unit ? S(1) : work.s[i] / select(inner, work.z[i], S(1));
     const S theta = select(equality, S(0), ratio);
-    const S reg = select(equality, S(Precision<T>::equality_reg), S(Precision<T>::slot_reg));
+    const S reg = select(equality, S(work.effort.equality_reg), S(Precision<T>::slot_reg));
     work.theta[i] = theta;
     work.w[i] = work.on[i] / (theta + reg);
   }
@@ -66,7 +66,7 @@ LPGD_HD void starting_point(const Group& g, QpWork<S>& work, S rho) {
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
   detail::interior_weights(g, work, true);
-  kkt_factor(g, work, rho + S(Precision<T>::primal_reg));
+  kkt_factor(g, work, rho + S(work.effort.primal_reg));
   LPGD_FOR (g, j, n) work.rx[j] = -work.q[j];
   LPGD_FOR (g, i, M) work.rz[i] = work.d[i];
   g.sync();
@@ -92,7 +92,7 @@ LPGD_HD void starting_point(const Group& g, QpWork<S>& work, S rho) {
   product = g.sum(product);
   sum_s = g.sum(sum_s);
   sum_z = g.sum(sum_z);
-  const S small = S(T(1e-3));
+  const S small = S(work.effort.least_start);
   const S more_s =
       shift_s + max_of(S(T(0.5)) * product / max_of(sum_z, S(Precision<T>::tiny)), small);
   const S more_z =
@@ -114,7 +114,7 @@ LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int m
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
-  const S reg = S(Precision<T>::primal_reg);
+  const S reg = S(work.effort.primal_reg);
   S count = S(0);
   LPGD_FOR (g, i, M) count += work.on[i] - work.equal_slot[i];
   count = max_of(g.sum(count), S(1));
@@ -148,14 +148,12 @@ LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int m
     const auto stalled =
         mask_or(less(S(T(kStallSteps)), since_best), mask_not(is_finite(now.merit)));
     if (iter > 0 && any_lane(open)) {
-      const S no_point = proves_primal_infeasible(g, work);
-      const S no_bound = proves_dual_infeasible(g, work);
+      const S no_point = proves_primal_infeasible(g, work, open, least_no_point);
+      const S no_bound = proves_dual_infeasible(g, work, open, least_no_bound);
       const auto primal = mask_and(open, less(no_point, S(Precision<T>::certificate)));
       const auto dual = mask_and(open, less(no_bound, S(Precision<T>::certificate)));
       out.status = select(dual, S(T(kQpDualInfeasible)), out.status);
       out.status = select(primal, S(T(kQpPrimalInfeasible)), out.status);
-      least_no_point = select(open, min_of(least_no_point, no_point), least_no_point);
-      least_no_bound = select(open, min_of(least_no_bound, no_bound), least_no_bound);
       open = mask_and(open, mask_not(mask_or(primal, dual)));
     }
     remember_iterate(g, work);
@@ -201,7 +199,8 @@ LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int m
     g.sync();
     // An error well below what is left to do slows nothing down.
     const S target = S(Precision<T>::step_target) * max_of(max_of(mu, eps), largest);
-    kkt_solve_refined(g, work, rho, work.rx, work.rz, work.dx, work.dz, 1, target);
+    kkt_solve_refined(g, work, rho, work.rx, work.rz, work.dx, work.dz,
+                      work.effort.refinements, target);
     LPGD_FOR (g, i, M) work.ds[i] = (work.on[i] - work.equal_slot[i]) * (work.ds[i] - work.Cdx[i]);
     g.sync();
     const S most = S(T(1)) - min_of(S(T(0.01)), mu + S(T(1e-4)));
@@ -235,6 +234,7 @@ LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int m
   const auto dual = mask_and(less(least_no_bound, weak), mask_not(primal));
   out.status = select(mask_and(lost, primal), S(T(kQpPrimalInfeasible)), out.status);
   out.status = select(mask_and(lost, dual), S(T(kQpDualInfeasible)), out.status);
+  take_rays(g, work, active, out.status);
 }
 
 LPGD_END_NAMESPACE

@@ -127,7 +127,7 @@ LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<Src>
     load_rows(g, work, lanes, problem.A, problem.stride_A, m, p, &work.facts[kFactFiniteA]);
     // the weight of an equality never changes, so its part of every normal matrix doesn't
     gram(g, work.Rt + m, work.dims.n, p, work.dims.stride_rows(),
-         S(1 / Precision<RealOf<S>>::equality_reg), work.AtA, work.dims.stride_n());
+         S(1 / work.effort.equality_reg), work.AtA, work.dims.stride_n());
   }
 }
 
@@ -200,14 +200,47 @@ LPGD_HD void add_dual_gradient(const Group& g, const QpWork<S>& work, const QpLa
   }
 }
 
+// Sizes of x from where on it is counted in another unit than 1, below and above.
+constexpr double kSmallX = 0x1p-7;
+constexpr double kLargeX = 0x1p10;
+
+// The unit of x, where the data alone tells it: small where every number that bounds x or pulls on
+// it is, large where it takes a large x to meet a constraint, or where all of them are; 1 if in
+// doubt, as loose bounds are large beside a small x. `seen`: the size of a point near the solution.
+// From the unscaled d; `cost` is the largest entry of q.
+template <class S, class Group>
+LPGD_HD S unit_of_x(const Group& g, const QpWork<S>& work, S cost, S curvature, S seen) {
+  using T = RealOf<S>;
+  const S small = S(T(kSmallX)), large = S(T(kLargeX));
+  const auto curved = mask_and(less(S(0), curvature), less(S(0), cost));
+  const S free_size = cost / select(curved, curvature, S(1));
+  S most = select(curved, free_size, S(0)), required = S(0);
+  S least = select(curved, free_size, S(1) / S(0));
+  LPGD_FOR (g, i, work.dims.slots()) {
+    const S value = work.d[i] * slot_scale(work, i);
+    const S size = abs_of(value);
+    const auto counts = mask_and(less(S(0), work.on[i]), less(S(0), size));
+    const auto binds = mask_or(less(S(0), work.equal_slot[i]), less(value, S(0)));
+    most = select(counts, max_of(most, size), most);
+    least = select(counts, min_of(least, size), least);
+    required = select(mask_and(counts, binds), max_of(required, size), required);
+  }
+  most = g.max(most);
+  least = g.min(least);
+  required = max_of(g.max(required), seen);
+  S unit = select(mask_and(less(most, small), less(S(0), most)), most, S(1));
+  unit = select(mask_and(less(large, least), is_finite(least)), least, unit);
+  return select(less(large, required), max_of(unit, required), unit);
+}
+
 // Right-hand sides, shifted where LPGD asks for it, and scaled. `point` gives the anchor of the
-// proximal term.
+// proximal term. `unit`: the unit of x wanted, 0 to find it.
 template <class S, class Src, class Group>
 LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
                                       const QpProblem<Src>& problem,
                                       const QpPoint<const Src>& point,
                                       const QpPoint<const Src>& gradient,
-                                      const QpLanes<S, Src>& lanes) {
+                                      const QpLanes<S, Src>& lanes, S unit) {
   const QpDims& dims = work.dims;
   const int n = dims.n, m = dims.m, p = dims.p, lb0 = dims.lower(), ub0 = dims.upper();
   load_vector(g, lanes, problem.q, problem.stride_q, n, work.q);
@@ -217,11 +250,16 @@ LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
   LPGD_FOR (g, j, dims.n_ub) work.d[ub0 + j] = gather<S>(lanes, problem.ub, problem.stride_ub, j);
   g.sync();
   QpVectorFacts<S> facts = classify_slots(g, work);
+  S seen = S(0);
   if (point.x) {
     add_scaled(g, lanes, gradient.x, n, lanes.shift, work.q);
     add_dual_gradient(g, work, lanes, point, gradient, -lanes.shift, work.d);
     load_vector(g, lanes, point.x, n, n, work.anchor);
-    LPGD_FOR (g, j, n) work.q[j] -= lanes.rho * work.anchor[j];
+    LPGD_FOR (g, j, n) {
+      work.q[j] -= lanes.rho * work.anchor[j];
+      seen = max_of(seen, abs_of(work.anchor[j]));
+    }
+    seen = g.max(seen);
     g.sync();
   }
   S unusable = S(0), largest = S(0);
@@ -229,16 +267,24 @@ LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
     unusable = max_of(unusable, indicator<S>(mask_not(is_finite(work.q[j]))));
     largest = max_of(largest, abs_of(work.q[j]));
   }
+  largest = g.max(largest);
+  const S curvature = work.facts[kFactScaleP] + lanes.rho;
+  const S found = unit_of_x(g, work, largest, curvature, seen);
+  // inverse_power_of_two twice: a power of two
+  const S inverse_x = inverse_power_of_two(select(less(S(0), unit), unit, found));
   LPGD_FOR (g, i, dims.slots()) {
-    const S value = select(less(S(0), work.on[i]), work.d[i] * slot_scale(work, i), S(0));
+    const S scaled = inverse_x * (work.d[i] * slot_scale(work, i));
+    const S value = select(less(S(0), work.on[i]), scaled, S(0));
     unusable = max_of(unusable, indicator<S>(mask_not(is_finite(value))));
     work.d[i] = value;
   }
-  largest = max_of(g.max(largest), work.facts[kFactScaleP] + lanes.rho);
   unusable = g.max(unusable);
-  const S scale = inverse_power_of_two(largest);
-  LPGD_FOR (g, j, n) work.q[j] = scale * work.q[j];
-  if (g.lane() == 0) *work.cost_scale = scale;
+  const S scale = inverse_power_of_two(max_of(inverse_x * largest, curvature));
+  LPGD_FOR (g, j, n) work.q[j] = scale * (inverse_x * work.q[j]);
+  if (g.lane() == 0) {
+    *work.cost_scale = scale;
+    *work.x_scale = S(1) / inverse_x;
+  }
   g.sync();
   const S matrices = work.facts[kFactFiniteP] + work.facts[kFactFiniteG] + work.facts[kFactFiniteA];
   facts.finite = mask_and(facts.finite, equal(unusable + matrices, S(0)));
@@ -266,17 +312,21 @@ LPGD_HD void load_point(const Group& g, QpWork<S>& work, const QpPoint<const Src
     }
     g.sync();
   }
-  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (*work.cost_scale / slot_scale(work, i));
+  const S inverse_x = S(1) / *work.x_scale;
+  const S cost_scale = inverse_x * *work.cost_scale;
+  LPGD_FOR (g, j, dims.n) x[j] = inverse_x * x[j];
+  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (cost_scale / slot_scale(work, i));
   g.sync();
 }
 
-// Undoes the scaling of z (or of a step of it) in place, and gives the multiplier of a fixed
-// variable back to z_lb or z_ub by the sign of `sign_of` (the multiplier itself, scaled, for a
-// step).
+// Undoes the scaling of z (or of a direction, whose `unit` is 1) in place, and gives the multiplier
+// of a fixed variable back to z_lb or z_ub by the sign of `sign_of` (the multiplier itself, scaled,
+// for a direction).
 template <class S, class Group>
-LPGD_HD void unscale_duals(const Group& g, const QpWork<S>& work, const S* sign_of, S* z) {
+LPGD_HD void unscale_duals(const Group& g, const QpWork<S>& work, S unit, const S* sign_of, S* z) {
   const QpDims& dims = work.dims;
-  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (slot_scale(work, i) / *work.cost_scale);
+  const S factor = unit / *work.cost_scale;
+  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (slot_scale(work, i) * factor);
   g.sync();
   if (dims.n_lb == 0 || dims.n_ub == 0) return;
   S* lb = z + dims.lower();
@@ -292,23 +342,25 @@ LPGD_HD void unscale_duals(const Group& g, const QpWork<S>& work, const S* sign_
 }
 
 template <class S, class Src, class Group>
-LPGD_HD void store_rows(const Group& g, const QpLanes<S, Src>& lanes, int used, const S* values,
-                        int count, Src* out) {
+LPGD_HD void store_rows(const Group& g, const QpLanes<S, Src>& lanes, int used, MaskOf<S> wanted,
+                        const S* values, int count, Src* out) {
   if (!out) return;
   for (int l = 0; l < used; ++l)
-    LPGD_FOR (g, i, count)
-      out[lanes.entry[l].slot * count + i] = static_cast<Src>(get_lane(values[i], l));
+    if (mask_lane(wanted, l))
+      LPGD_FOR (g, i, count)
+        out[lanes.entry[l].slot * count + i] = static_cast<Src>(get_lane(values[i], l));
 }
 
 template <class S, class Src, class Group>
 LPGD_HD void store_point(const Group& g, const QpWork<S>& work, const QpLanes<S, Src>& lanes,
-                         int used, const S* x, const S* z, const QpPoint<Src>& out) {
+                         int used, MaskOf<S> wanted, const S* x, const S* z,
+                         const QpPoint<Src>& out) {
   const QpDims& dims = work.dims;
-  store_rows(g, lanes, used, x, dims.n, out.x);
-  store_rows(g, lanes, used, z, dims.m, out.z);
-  store_rows(g, lanes, used, z + dims.m, dims.p, out.y);
-  store_rows(g, lanes, used, z + dims.lower(), dims.n_lb, out.z_lb);
-  store_rows(g, lanes, used, z + dims.upper(), dims.n_ub, out.z_ub);
+  store_rows(g, lanes, used, wanted, x, dims.n, out.x);
+  store_rows(g, lanes, used, wanted, z, dims.m, out.z);
+  store_rows(g, lanes, used, wanted, z + dims.m, dims.p, out.y);
+  store_rows(g, lanes, used, wanted, z + dims.lower(), dims.n_lb, out.z_lb);
+  store_rows(g, lanes, used, wanted, z + dims.upper(), dims.n_ub, out.z_ub);
 }
 
 LPGD_END_NAMESPACE

@@ -71,9 +71,10 @@ LPGD_HD QpMeasure<S> measure_products(const Group& g, QpWork<S>& work, const S* 
   const S gap = abs_of(primal_objective - dual_objective);
   const S gap_size = S(1) + min_of(abs_of(primal_objective), abs_of(dual_objective));
   QpMeasure<S> out;
-  out.primal = g.max(primal);
-  out.dual = dual / *work.cost_scale;
-  out.gap = gap / *work.cost_scale;
+  const S unit = *work.x_scale;
+  out.primal = unit * g.max(primal);
+  out.dual = unit * dual / *work.cost_scale;
+  out.gap = unit * unit * gap / *work.cost_scale;
   out.merit = max_nan(max_nan(g.max(relative), dual / (S(1) + g.max(size_dual))), gap / gap_size);
   out.z_scale = S(1) + g.max(size_z);
   return out;
@@ -105,10 +106,27 @@ LPGD_HD S doubt(const Group& g, const QpRay<S>& ray, S least, S data) {
   return select(mask_and(there, equal(share, share)), share, S(1));
 }
 
+template <class S>
+struct QpDoubt {
+  S least;                     // of the two rays looked at
+  MaskOf<S> worth, by_change;  // lanes whose ray is to be kept; those whose difference is the better
+};
+
+template <class S>
+LPGD_INLINE QpDoubt<S> weigh(S by_change, S by_whole, MaskOf<S> open, S& least_doubt) {
+  const S least = min_of(by_change, by_whole);
+  const auto better = mask_and(open, less(least, least_doubt));
+  least_doubt = select(better, least, least_doubt);
+  const auto close = less(least, S(Precision<RealOf<S>>::weak_certificate));
+  return {least, mask_and(better, close), less(by_change, by_whole)};
+}
+
 // Multipliers along C'z = 0, z >= 0 (free for equalities), d'z < 0: no x meets the constraints.
-// Returns the doubt left. The fields of the last measure() are used.
+// Returns the doubt left, and keeps the multipliers in ray_z where, among the lanes of `open`, it is
+// the least so far. The fields of the last measure() are used.
 template <class S, class Group>
-LPGD_HD S proves_primal_infeasible(const Group& g, const QpWork<S>& work) {
+LPGD_HD S proves_primal_infeasible(const Group& g, const QpWork<S>& work, MaskOf<S> open,
+                                   S& least_doubt) {
   QpRay<S> change{S(0), S(0), S(0)}, whole{S(0), S(0), S(0)};
   S data = S(0);
   LPGD_FOR (g, i, work.dims.slots()) {
@@ -127,13 +145,21 @@ LPGD_HD S proves_primal_infeasible(const Group& g, const QpWork<S>& work) {
   }
   data = g.max(data);
   const S least = S(RealOf<S>(1e-3)) * (S(1) + g.max(whole.step));
-  return min_of(doubt(g, change, least, data), doubt(g, whole, S(1), data));
+  const QpDoubt<S> left =
+      weigh(doubt(g, change, least, data), doubt(g, whole, S(1), data), open, least_doubt);
+  if (any_lane(left.worth))
+    LPGD_FOR (g, i, work.dims.slots()) {
+      const S part = select(left.by_change, work.z[i] - work.last_z[i], work.z[i]);
+      work.ray_z[i] = select(left.worth, part, work.ray_z[i]);
+    }
+  return left.least;
 }
 
 // x along P x = 0, C x <= 0 (= 0 for equalities), q'x < 0: the objective has no lower bound.
-// Returns the doubt left.
+// Returns the doubt left, and keeps x in ray_x as above.
 template <class S, class Group>
-LPGD_HD S proves_dual_infeasible(const Group& g, const QpWork<S>& work) {
+LPGD_HD S proves_dual_infeasible(const Group& g, const QpWork<S>& work, MaskOf<S> open,
+                                 S& least_doubt) {
   QpRay<S> change{S(0), S(0), S(0)}, whole{S(0), S(0), S(0)};
   S data = S(0);
   LPGD_FOR (g, j, work.dims.n) {
@@ -155,7 +181,30 @@ LPGD_HD S proves_dual_infeasible(const Group& g, const QpWork<S>& work) {
   }
   data = g.max(data);
   const S least = S(RealOf<S>(1e-3)) * (S(1) + g.max(whole.step));
-  return min_of(doubt(g, change, least, data), doubt(g, whole, S(1), data));
+  const QpDoubt<S> left =
+      weigh(doubt(g, change, least, data), doubt(g, whole, S(1), data), open, least_doubt);
+  if (any_lane(left.worth))
+    LPGD_FOR (g, i, work.dims.n) {
+      const S part = select(left.by_change, work.x[i] - work.last_x[i], work.x[i]);
+      work.ray_x[i] = select(left.worth, part, work.ray_x[i]);
+    }
+  return left.least;
+}
+
+// For lanes of `active` called infeasible, the certificate as best_z or best_x.
+template <class S, class Group>
+LPGD_HD void take_rays(const Group& g, QpWork<S>& work, MaskOf<S> active, S status) {
+  using T = RealOf<S>;
+  const auto primal = mask_and(active, equal(status, S(T(kQpPrimalInfeasible))));
+  const auto dual = mask_and(active, equal(status, S(T(kQpDualInfeasible))));
+  g.sync();
+  LPGD_FOR (g, j, work.dims.n) work.best_x[j] = select(dual, work.ray_x[j], work.best_x[j]);
+  LPGD_FOR (g, i, work.dims.slots()) {
+    const S signed_part = select(less(S(0), work.equal_slot[i]), work.ray_z[i],
+                                 max_of(work.ray_z[i], S(0)));
+    work.best_z[i] = select(primal, work.on[i] * signed_part, work.best_z[i]);
+  }
+  g.sync();
 }
 
 // Keep this iterate for the next look.

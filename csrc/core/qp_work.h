@@ -5,8 +5,9 @@
 // transposed in one matrix; bounds only touch diagonals. The multipliers z of all slots include y.
 //
 // Inside, the problem is scaled: the objective by cost_scale and the rows by row_scale, powers of
-// two that bring the largest entries near 1, so that tolerances mean the same in any units. x is
-// not scaled, so z = z_given * cost_scale / row_scale.
+// two that bring the largest entries near 1, so that tolerances mean the same in any units. x, and
+// with it q and d, is counted in x_scale, a power of two that is 1 unless the data says that x is
+// far from 1 (unit_of_x). So z = z_given * cost_scale / (row_scale * x_scale).
 #pragma once
 
 #include "dense.h"
@@ -48,6 +49,25 @@ enum QpFact : int {
   kFacts
 };
 
+// How an attempt at a problem goes about it. The first is the fast one; the second, for what rounding
+// or a start near the boundary kept from its end, trades speed for care: equalities weigh less in
+// the normal matrix, so that they swallow less of the rest, and refinement makes up for it.
+template <class T>
+struct QpEffort {
+  T equality_reg, primal_reg;
+  T least_start;    // of slacks and multipliers
+  int refinements;  // of a step
+};
+
+template <class T>
+LPGD_INLINE QpEffort<T> usual_effort() {
+  return {Precision<T>::equality_reg, Precision<T>::primal_reg, T(1e-3), 1};
+}
+template <class T>
+LPGD_INLINE QpEffort<T> careful_effort() {
+  return {Precision<T>::careful_equality_reg, Precision<T>::careful_primal_reg, T(10), 5};
+}
+
 // Named slices of one allocation, counted in scalars.
 template <class S>
 struct QpWork {
@@ -64,13 +84,16 @@ struct QpWork {
   S* tm;                                             // scratch
   S *best_x, *best_z, *best_s;                       // best iterate; s: the last one
   S *last_x, *last_Px, *last_Cx, *last_z, *last_Cz;  // iterate before, for certificates
+  S *ray_x, *ray_z;                                  // what comes closest to a certificate
   S* anchor;                                         // x* of the proximal term
-  S* cost_scale;                                     // [1]
+  S *cost_scale, *x_scale;                           // [1]
   S* facts;  // [kFacts] what is known of the matrices: see load_matrices
+  QpEffort<RealOf<S>> effort;
 
   // Called with base = null to count. Padded rows need memory that is zero at first.
   LPGD_HOST_TOO std::size_t bind(const QpDims& size, S* base) {
     dims = size;
+    effort = usual_effort<RealOf<S>>();
     const std::size_t n = size.n, rows = size.rows(), M = size.slots();
     std::size_t used = 0;
     auto take = [&](std::size_t count) {
@@ -121,7 +144,10 @@ struct QpWork {
     last_Cz = take(n);
     last_z = take(M);
     last_Cx = take(M);
+    ray_x = take(n);
+    ray_z = take(M);
     cost_scale = take(1);
+    x_scale = take(1);
     facts = take(kFacts);
     return used;
   }

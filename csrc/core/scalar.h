@@ -88,8 +88,13 @@ struct Precision<double> {
   static constexpr double primal_reg = 1e-10;  // interior point: + reg * scale on the diagonal of H
   static constexpr double slot_reg =
       1e-13;  // interior point: floor on s / z, so z / s stays finite
-  static constexpr double equality_reg = 1e-9;       // slots that must hold with equality
+  static constexpr double equality_reg =
+      0x1p-30;  // slots that must hold with equality; a power of two, so that AtA scales exactly
   static constexpr double active_primal_reg = 1e-9;  // active-set systems
+  // of the second attempt, where rounding or a start near the boundary kept the first from its end
+  static constexpr bool second_attempt = true;
+  static constexpr double careful_equality_reg = 0x1p-20;
+  static constexpr double careful_primal_reg = 1e-12;
   static constexpr double convexity_shift =
       1e-9;  // P + shift * max(diag P) must factor, else indefinite
   static constexpr double strict_convexity =
@@ -109,8 +114,11 @@ struct Precision<float> {
   static constexpr float pivot_floor = 1e-6F;
   static constexpr float primal_reg = 1e-6F;
   static constexpr float slot_reg = 1e-6F;
-  static constexpr float equality_reg = 4e-3F;
+  static constexpr float equality_reg = 0x1p-8F;
   static constexpr float active_primal_reg = 1e-4F;
+  static constexpr bool second_attempt = false;  // double takes over
+  static constexpr float careful_equality_reg = 0x1p-8F;
+  static constexpr float careful_primal_reg = 1e-6F;
   static constexpr float convexity_shift = 1e-4F;
   static constexpr float strict_convexity = 1e-3F;
   static constexpr float refine_target = 1e-6F;
