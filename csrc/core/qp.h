@@ -166,7 +166,7 @@ LPGD_HD void finish(const Group& g, QpWork<S>& work, const QpVectorFacts<S>& fac
 // Another weight of the equalities for all that follows.
 template <class S, class Group>
 LPGD_HD void take_effort(const Group& g, QpWork<S>& work, const QpEffort<RealOf<S>>& effort) {
-  if (work.dims.p > 0) {
+  if (work.dims.p > 0 && !work.dims.by_rows) {
     const S ratio = S(work.effort.equality_reg / effort.equality_reg);
     const int n = work.dims.n, ld = work.dims.stride_n();
     LPGD_FOR (g, j, n)

@@ -7,7 +7,11 @@
 // Eliminating dz with w = 1/(theta + reg) leaves H = P + C'diag(w)C + reg I = LL', one Cholesky. So
 // equalities are rows with a large weight, not a Schur complement: where P has no curvature, they
 // pin their directions in H itself, which a Schur complement would lose to cancellation (LPs,
-// low-rank P). Redundant rows and free variables factor too. Refinement against the system above
+// low-rank P). Redundant rows and free variables factor too.
+//
+// An LP with bounds and few rows is eliminated the other way ("by rows"): H without its rows is a
+// diagonal D, and dx goes first. What is factored is C D^-1 C' + theta + reg of the rows of G and A,
+// the normal equations of LP solvers. Refinement against the system above
 // takes the effect of the regularisation out again.
 #pragma once
 
@@ -79,9 +83,22 @@ LPGD_HD void kkt_factor(const Group& g, QpWork<S>& work, S diagonal) {
     S value = diagonal;
     if (dims.n_lb > 0) value += work.w[dims.lower() + j];
     if (dims.n_ub > 0) value += work.w[dims.upper() + j];
-    work.H_diag[j] = value;
+    work.H_diag[j] = dims.by_rows ? S(1) / value : value;
   }
   g.sync();
+  if (dims.by_rows) {
+    const S off = S(RealOf<S>(1e30));  // of rows that are not in use: their multiplier is nil
+    LPGD_FOR (g, i, dims.rows()) {
+      const auto used = less(S(0), work.w[i]);
+      work.tm[i] = select(used, S(1) / select(used, work.w[i], S(1)), off);
+    }
+    g.sync();
+    const NormalMatrix<S> rows{dims.rows(), dims.stride_rows(), S(1), nullptr,
+                               nullptr,     work.tm,            work.R, work.H_diag,
+                               n,           ld,                 work.panel};
+    cholesky(g, rows, Factor<S>{dims.rows(), dims.stride_rows(), work.L, work.L_inv});
+    return;
+  }
   const NormalMatrix<S> normal{n,
                                ld,
                                *work.cost_scale,
@@ -96,12 +113,43 @@ LPGD_HD void kkt_factor(const Group& g, QpWork<S>& work, S diagonal) {
   cholesky(g, normal, Factor<S>{n, ld, work.L, work.L_inv});
 }
 
+// The same by rows. Leaves C dx in work.Cdx; Cdz is scratch.
+template <class S, class Group>
+LPGD_HD void kkt_solve_rows(const Group& g, const QpWork<S>& work, const S* rx, const S* rz, S* dx,
+                            S* dz) {
+  const QpDims& dims = work.dims;
+  const int n = dims.n, rows = dims.rows(), ld = dims.stride_rows(), M = dims.slots();
+  LPGD_FOR (g, j, n) {
+    S value = rx[j];
+    if (dims.n_lb > 0) value -= work.w[dims.lower() + j] * rz[dims.lower() + j];
+    if (dims.n_ub > 0) value += work.w[dims.upper() + j] * rz[dims.upper() + j];
+    dx[j] = work.H_diag[j] * value;
+  }
+  g.sync();
+  multiply_cols(g, work.Rt, n, rows, ld, dx, dz, RealOf<S>(0));
+  LPGD_FOR (g, i, rows) dz[i] = select(less(S(0), work.w[i]), dz[i] - rz[i], S(0));
+  g.sync();
+  const Factor<S> factor{rows, ld, work.L, work.L_inv};
+  solve_lower(g, factor, dz);
+  solve_upper(g, factor, dz);
+  LPGD_FOR (g, i, rows) dz[i] = select(less(S(0), work.w[i]), dz[i], S(0));
+  g.sync();
+  multiply_rows(g, work.Rt, n, rows, ld, dz, work.Cdz, RealOf<S>(0));
+  LPGD_FOR (g, j, n) dx[j] -= work.H_diag[j] * work.Cdz[j];
+  g.sync();
+  slots_of(g, work, dx, work.Cdx);
+  LPGD_FOR (g, i, M)
+    if (i >= rows) dz[i] = work.w[i] * (work.Cdx[i] - rz[i]);
+  g.sync();
+}
+
 // One solve with the factor; right-hand sides are kept. Leaves C dx in work.Cdx.
 template <class S, class Group>
 LPGD_HD void kkt_solve(const Group& g, const QpWork<S>& work, const S* rx, const S* rz, S* dx,
                        S* dz) {
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
+  if (dims.by_rows) return kkt_solve_rows(g, work, rx, rz, dx, dz);
   LPGD_FOR (g, i, M) work.tm[i] = work.w[i] * rz[i];
   LPGD_FOR (g, j, n) dx[j] = rx[j];
   g.sync();

@@ -101,6 +101,9 @@ LPGD_HD void load_rows(const Group& g, QpWork<S>& work, const QpLanes<S, Src>& l
     }
     const S scale = inverse_power_of_two(largest);
     for (int j = 0; j < n; ++j) work.Rt[j * ld + first + k] = scale * work.Rt[j * ld + first + k];
+    if (work.dims.by_rows)
+      for (int j = 0; j < n; ++j)
+        work.R[(first + k) * work.dims.stride_n() + j] = work.Rt[j * ld + first + k];
     work.row_scale[first + k] = scale;
   }
   finite = g.sum(finite);
@@ -126,7 +129,8 @@ LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<Src>
   if (p > 0 && (first || problem.stride_A != 0)) {
     load_rows(g, work, lanes, problem.A, problem.stride_A, m, p, &work.facts[kFactFiniteA]);
     // the weight of an equality never changes, so its part of every normal matrix doesn't
-    gram(g, work.Rt + m, work.dims.n, p, work.dims.stride_rows(),
+    if (!work.dims.by_rows)
+      gram(g, work.Rt + m, work.dims.n, p, work.dims.stride_rows(),
          S(1 / work.effort.equality_reg), work.AtA, work.dims.stride_n());
   }
 }

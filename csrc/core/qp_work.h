@@ -18,6 +18,7 @@ LPGD_BEGIN_NAMESPACE
 struct QpDims {
   int n, m, p, n_lb, n_ub;
   bool quadratic;
+  bool by_rows;  // the KKT systems are eliminated to the rows of G and A, not to x (qp_kkt.h)
   int width;  // rows of matrices are padded to whole vectors of it (RowVector)
   LPGD_HOST_TOO int stride_n() const { return row_stride(n, width); }          // of P and L
   LPGD_HOST_TOO int stride_rows() const { return row_stride(rows(), width); }  // of Rt and panel
@@ -29,12 +30,14 @@ struct QpDims {
 
 template <class T>
 LPGD_HOST_TOO QpDims dims_of(const QpProblem<T>& problem, int width = 1) {
+  const bool bounded = problem.lb || problem.ub;
   return QpDims{problem.n,
                 problem.m,
                 problem.p,
                 problem.lb ? problem.n : 0,
                 problem.ub ? problem.n : 0,
                 problem.P != nullptr,
+                !problem.P && bounded && 2 * (problem.m + problem.p) <= problem.n,
                 width};
 }
 
@@ -73,6 +76,7 @@ template <class S>
 struct QpWork {
   QpDims dims;
   S *P, *Rt, *q, *d, *on, *equal_slot, *row_scale;   // data; Rt is [n, stride_rows]
+  S* R;                                              // by rows: Rt's transpose, [rows, stride_n]
   S* AtA;                                            // A'A / equality_reg, A scaled
   S *L, *L_inv, *H_diag, *w, *theta, *panel;         // factorisation
   S *x, *z, *s;                                      // iterate
@@ -105,8 +109,9 @@ struct QpWork {
     P = take(size.quadratic ? n * stride_n : 0);
     Rt = take(n * stride_rows);
     L = take(n * stride_n);
-    AtA = take(size.p > 0 ? n * stride_n : 0);
-    panel = take(kTileCols * stride_rows);
+    AtA = take(size.p > 0 && !size.by_rows ? n * stride_n : 0);
+    R = take(size.by_rows ? rows * stride_n : 0);
+    panel = take(kTileCols * (size.by_rows ? stride_n : stride_rows));
     q = take(n);
     L_inv = take(n);
     H_diag = take(n);
