@@ -9,6 +9,8 @@ LPGD_BEGIN_NAMESPACE
 constexpr int kWarmIterations = 8;
 constexpr int kPolishIterations = 8;
 constexpr double kPolishFrom = 1e-2;  // the merit
+constexpr double kFits = 1e-2;        // merit over eps, where an active set fits
+constexpr double kBelowEps = 1e-3;    // merit over eps, where none does
 constexpr int kRefinements = 4;
 
 template <class S, class Src, class Group>
@@ -45,7 +47,7 @@ LPGD_HD void polish(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, S acc
   auto taken =
       active_set(g, work, rho, S(eps), accept, kPolishIterations, kRefinements, near, polished);
   const S merit = polished.measure.merit;
-  taken = mask_and(taken, mask_or(less(merit, out.measure.merit), less(merit, S(T(1e-2) * eps))));
+  taken = mask_and(taken, mask_or(less(merit, out.measure.merit), less(merit, S(T(kFits) * eps))));
   LPGD_FOR (g, j, n) work.best_x[j] = select(taken, work.x[j], work.best_x[j]);
   LPGD_FOR (g, i, M) work.best_z[i] = select(taken, work.z[i], work.best_z[i]);
   g.sync();
@@ -59,9 +61,30 @@ LPGD_INLINE QpOutcome<S> no_outcome(S iterations) {
           QpMeasure<S>{S(0), S(0), S(0), S(0), S(0)}};
 }
 
-// Interior point and polish, iterations counted on from `iterations`; x, z hold the result. Where P is positive definite, active-set steps
-// find the solution long before the interior point is done (they need no curvature from it), so
-// they are tried early, and it goes on only where they fail.
+// The interior point goes on in the lanes `left` until their merit is below `goal`, from the iterate
+// that it stopped at (best_s keeps its slacks), and its result is polished.
+template <class S, class Group>
+LPGD_HD void solve_on(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, S goal, int max_iter,
+                      MaskOf<S> left, bool prove, QpOutcome<S>& out) {
+  using T = RealOf<S>;
+  const int n = work.dims.n, M = work.dims.slots();
+  LPGD_FOR (g, j, n) work.x[j] = work.best_x[j];
+  LPGD_FOR (g, i, M) {
+    work.z[i] = work.best_z[i];
+    work.s[i] = work.best_s[i];
+  }
+  g.sync();
+  interior_point(g, work, rho, goal, max_iter, left, prove, out);
+  LPGD_FOR (g, i, M) work.best_s[i] = work.s[i];
+  g.sync();
+  const auto point = mask_and(left, less(out.status, S(T(kQpMaxIterations) + T(0.5))));
+  polish(g, work, rho, eps, max_of(S(eps), out.measure.merit), point, out);
+}
+
+// Interior point and polish, iterations counted on from `iterations`; x, z hold the result. Where P
+// is positive definite, active-set steps find the solution long before the interior point is done
+// (they need no curvature from it), so they are tried early, and it goes on only where they fail.
+// Where no active set fits in the end either, it goes on below eps, as far as rounding lets it.
 template <class S, class Group>
 LPGD_HD QpOutcome<S> solve_cold(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, int max_iter,
                                 MaskOf<S> usable, S iterations) {
@@ -69,25 +92,27 @@ LPGD_HD QpOutcome<S> solve_cold(const Group& g, QpWork<S>& work, S rho, RealOf<S
   const int n = work.dims.n, M = work.dims.slots();
   QpOutcome<S> out = no_outcome(iterations);
   const S tolerance = S(eps);
-  const auto feasible = [&] { return less(out.status, S(T(kQpMaxIterations) + T(0.5))); };
+  const S ok = S(T(kQpOk));
   const auto strict = mask_and(usable, less(S(T(0.5)), work.facts[kFactStrict]));
   const S early = max_of(tolerance, select(strict, S(T(kPolishFrom)), tolerance));
   starting_point(g, work, rho);
-  interior_point(g, work, rho, early, max_iter, usable, out);
+  interior_point(g, work, rho, early, max_iter, usable, true, out);
   LPGD_FOR (g, i, M) work.best_s[i] = work.s[i];
   const auto stopped = mask_and(strict, less(out.measure.merit, early));
   const S before = max_of(tolerance, out.measure.merit);
-  polish(g, work, rho, eps, select(stopped, tolerance, before), mask_and(usable, feasible()), out);
+  const auto point = mask_and(usable, less(out.status, S(T(kQpMaxIterations) + T(0.5))));
+  polish(g, work, rho, eps, select(stopped, tolerance, before), point, out);
   const auto left = mask_and(stopped, less(tolerance, out.measure.merit));
-  LPGD_FOR (g, j, n) work.x[j] = work.best_x[j];
-  LPGD_FOR (g, i, M) work.z[i] = work.best_z[i];
-  g.sync();
-  if (!any_lane(left)) return out;
-  LPGD_FOR (g, i, M) work.s[i] = work.best_s[i];
-  g.sync();
-  out.status = select(left, S(T(kQpMaxIterations)), out.status);
-  interior_point(g, work, rho, tolerance, max_iter, left, out);
-  polish(g, work, rho, eps, max_of(tolerance, out.measure.merit), mask_and(left, feasible()), out);
+  if (any_lane(left)) {
+    out.status = select(left, S(T(kQpMaxIterations)), out.status);
+    solve_on(g, work, rho, eps, tolerance, max_iter, left, true, out);
+  }
+  const auto loose = mask_and(mask_and(usable, equal(out.status, ok)),
+                              less(S(T(kFits) * eps), out.measure.merit));
+  if (any_lane(loose)) {
+    solve_on(g, work, rho, eps, S(T(kBelowEps) * eps), max_iter, loose, false, out);
+    out.status = select(loose, ok, out.status);
+  }
   LPGD_FOR (g, j, n) work.x[j] = work.best_x[j];
   LPGD_FOR (g, i, M) work.z[i] = work.best_z[i];
   g.sync();

@@ -108,9 +108,10 @@ LPGD_HD void starting_point(const Group& g, QpWork<S>& work, S rho) {
 
 // Iterates from x, z, s until each lane of `active` has a merit below its `eps`; the best point
 // goes to best_x, best_z. Iterations are counted on from out.iterations, to `max_iter` at most.
+// `prove`: look for certificates of infeasibility.
 template <class S, class Group>
 LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int max_iter,
-                            MaskOf<S> active, QpOutcome<S>& out) {
+                            MaskOf<S> active, bool prove, QpOutcome<S>& out) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
@@ -147,7 +148,7 @@ LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int m
     // A stall is rounding: no progress for several steps, or numbers that are no longer numbers.
     const auto stalled =
         mask_or(less(S(T(kStallSteps)), since_best), mask_not(is_finite(now.merit)));
-    if (iter > 0 && any_lane(open)) {
+    if (prove && iter > 0 && any_lane(open)) {
       const S no_point = proves_primal_infeasible(g, work, open, least_no_point);
       const S no_bound = proves_dual_infeasible(g, work, open, least_no_bound);
       const auto primal = mask_and(open, less(no_point, S(Precision<T>::certificate)));
@@ -226,6 +227,7 @@ LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int m
     }
     g.sync();
   }
+  if (!prove) return;
   // A lane that stalled nowhere near a solution is called by the better of its proofs, if that was
   // good enough to be one at a lesser size.
   const auto lost = mask_and(stuck, less(S(T(1e-2)), out.measure.merit));
