@@ -168,53 +168,26 @@ OWN, OTHER = "own", "other"
 _CURVATURE = "stalls: curvature of 1e-12 of the largest is below primal_reg"
 _START = "stalls: short steps from a start close to the boundary"
 _EQUALITY_REG = "stalls: the normal equations lose the step (equality_reg)"
-_LOOSE = "ends at eps without an active set that fits: complementarity above 1e-9"
 
 #: (problem, units) -> why it fails; strict: what gets mended has to be struck off this list
 FAILS: dict[tuple[str, str], str] = {
-    ("LISWET11", OWN): _START,
-    ("LISWET11", OTHER): _START,
-    ("LISWET12", OWN): _START,
-    ("LISWET12", OTHER): _START,
-    ("QPCBLEND", OWN): _LOOSE,
-    ("QPCBLEND", OTHER): _LOOSE,
-    ("TARGUS", OWN): _EQUALITY_REG,
     ("TARGUS", OTHER): _EQUALITY_REG,
-    ("YAO_100", OWN): _START,
-    ("PALMER1C", OWN): _CURVATURE,
     ("PALMER1C", OTHER): _CURVATURE,
     ("PALMER1D", OTHER): _CURVATURE,
-    ("PALMER2C", OWN): _CURVATURE,
     ("PALMER2C", OTHER): _CURVATURE,
     ("PALMER3C", OTHER): _CURVATURE,
     ("PALMER4C", OTHER): _CURVATURE,
-    ("PALMER6C", OWN): _CURVATURE,
     ("PALMER6C", OTHER): _CURVATURE,
-    ("PALMER7C", OWN): _CURVATURE,
     ("PALMER7C", OTHER): _CURVATURE,
     ("PALMER8C", OTHER): _CURVATURE,
-    ("AGG", OWN): _EQUALITY_REG,
     ("AGG", OTHER): _EQUALITY_REG,
     ("DEGENLPA", OWN): _EQUALITY_REG,
     ("DEGENLPA", OTHER): _EQUALITY_REG,
     ("DEGENLPB", OTHER): _EQUALITY_REG,
-    ("OET3", OTHER): _LOOSE,
-    ("PT", OTHER): _LOOSE,
     # slow ones
-    ("LISWET1_100", OWN): _LOOSE,
-    ("LISWET1_100", OTHER): _LOOSE,
-    ("LISWET4_100", OTHER): _LOOSE,
-    ("LISWET5_100", OWN): _LOOSE,
-    ("LISWET7_100", OWN): _START,
-    ("LISWET9_100", OWN): _START,
-    ("LISWET9_100", OTHER): _START,
-    ("LISWET11_100", OWN): _START,
     ("LISWET11_100", OTHER): _START,
     ("LISWET12_100", OWN): _START,
     ("LISWET12_100", OTHER): _START,
-    ("SIPOW4", OTHER): _LOOSE,
-    ("YAO_200", OWN): _START,
-    ("YAO_200", OTHER): _START,
 }
 
 

@@ -17,7 +17,7 @@ __all__ = ["DEFAULT_EPS", "DEFAULT_MAX_ITER", "QPSolution", "solve_lp", "solve_q
 
 # what each number type can reach on well-scaled problems, with a margin
 DEFAULT_EPS = {torch.float64: 1e-9, torch.float32: 1e-4}
-DEFAULT_MAX_ITER = 60
+DEFAULT_MAX_ITER = 100
 _LP_GRADIENT = LPGD(tau=1.0, relative=True)
 
 
