@@ -23,20 +23,21 @@ QP = random_qp(100, 3, n=4, m=3, p=1, lower=True, upper=True)
 
 
 def raw_inputs(data: Data):
-    """Arguments of solve_qp, implicit_qp and resolve_qp."""
+    """Arguments of the ops, by name."""
     flat = data.flat()
     *point, status, _, _ = torch.ops.lpgd.solve_qp(*flat, 1e-9, 60)
     g = weights_for(point)
     tau, rho = (torch.full((len(status),), v, dtype=torch.float64) for v in (0.3, 0.1))
     return {
         "solve_qp": (*flat, 1e-9, 60),
+        "solve_qp_from": (*flat, *point, 1e-9, 60),
         "implicit_qp": (*flat, *point, status, *g),
         "resolve_qp": (*flat, *point, status, *g, tau, rho, 3, 1e-9, 60),
     }
 
 
 @parametrize_cases(lambda case: not case.large)
-@pytest.mark.parametrize("name", ["solve_qp", "implicit_qp", "resolve_qp"])
+@pytest.mark.parametrize("name", ["solve_qp", "solve_qp_from", "implicit_qp", "resolve_qp"])
 def test_opcheck(case, name):
     inputs = raw_inputs(case.build())[name]
     torch.library.opcheck(getattr(torch.ops.lpgd, name).default, inputs)

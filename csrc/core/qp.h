@@ -12,6 +12,8 @@ constexpr double kPolishFrom = 1e-2;  // the merit
 constexpr double kFits = 1e-2;        // merit over eps, where an active set fits
 constexpr double kBelowEps = 1e-3;    // merit over eps, where none does
 constexpr int kRefinements = 4;
+constexpr double kPatience = 1e9;  // of active_set, where the point is near the solution
+constexpr double kWarmStartPatience = 0.5;  // and where nothing is known of it
 
 template <class S, class Src, class Group>
 LPGD_HD void store_report(const Group& g, const QpLanes<S, Src>& lanes, int used, MaskOf<S> wanted,
@@ -45,7 +47,8 @@ LPGD_HD void polish(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, S acc
   g.sync();
   QpOutcome<S> polished = out;
   auto taken =
-      active_set(g, work, rho, S(eps), accept, kPolishIterations, kRefinements, near, polished);
+      active_set(g, work, rho, S(eps), accept, kPolishIterations, kRefinements, T(kPatience), near,
+                 polished);
   const S merit = polished.measure.merit;
   taken = mask_and(taken, mask_or(less(merit, out.measure.merit), less(merit, S(T(kFits) * eps))));
   LPGD_FOR (g, j, n) work.best_x[j] = select(taken, work.x[j], work.best_x[j]);
@@ -246,8 +249,11 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& t
   using T = RealOf<S>;
   const QpLanes<S, Src> lanes = lanes_of<S>(task.entries, first, used);
   load_matrices(g, work, task.problem, lanes, fresh);
+  // a point of unknown worth says nothing of the units of x
+  const QpPoint<const Src> none{nullptr, nullptr, nullptr, nullptr, nullptr};
+  const QpPoint<const Src> anchor = task.method == QpMethod::kWarmStart ? none : task.point;
   const QpVectorFacts<S> facts =
-      load_vectors(g, work, task.problem, task.point, task.gradient, lanes, S(0));
+      load_vectors(g, work, task.problem, anchor, task.gradient, lanes, S(0));
   const auto convex = less(S(T(0.5)), work.facts[kFactConvex]);
   const auto sound = mask_and(facts.finite, convex);
   const auto usable = mask_and(sound, mask_not(facts.crossed));
@@ -256,12 +262,14 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& t
   const S eps = S(tolerance);
 
   QpOutcome<S> out;
-  const bool warm = task.method == QpMethod::kActiveSet;
+  const bool warm = task.method != QpMethod::kInterior;
   if (warm) {
     out = no_outcome(S(0));
     load_point(g, work, task.point, lanes, work.x, work.z);
-    const auto held =
-        active_set(g, work, rho, eps, eps, kWarmIterations, kRefinements, usable, out);
+    const bool near = task.method == QpMethod::kActiveSet;
+    const T patience = T(near ? kPatience : kWarmStartPatience);
+    const auto held = active_set(g, work, rho, eps, eps, kWarmIterations, kRefinements, patience,
+                                 usable, out);
     out.status = select(held, S(T(kQpOk)), out.status);
   } else {
     out = solve_cold(g, work, rho, tolerance, task.settings.max_iter, usable, S(0));

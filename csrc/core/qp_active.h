@@ -36,11 +36,13 @@ LPGD_HD void guess_active(const Group& g, QpWork<S>& work) {
 }
 
 // How wrong the signs are: active rows have a multiplier below zero, the others are violated;
-// relative, the worst of all. The set with these rows moved goes to work.ds.
+// relative, the worst of all. The set with these rows moved goes to work.ds, their number to
+// `moved`.
 template <class S, class Group>
-LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale) {
+LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale,
+                      S& moved) {
   const S sign = S(Precision<RealOf<S>>::sign_tolerance);
-  S wrong = S(0);
+  S wrong = S(0), count = S(0);
   LPGD_FOR (g, i, work.dims.slots()) {
     const auto inner = less(work.equal_slot[i], work.on[i]);
     const auto in = less(S(0), work.s[i]);
@@ -48,8 +50,10 @@ LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale
     const S worst = select(inner, -select(in, work.z[i] / z_scale, slack), S(0));
     wrong = max_nan(wrong, worst);
     work.ds[i] = select(mask_and(open, less(sign, worst)), S(1) - work.s[i], work.s[i]);
+    count += abs_of(work.ds[i] - work.s[i]);
   }
   wrong = g.max(wrong);
+  moved = g.sum(count);
   g.sync();
   return wrong;
 }
@@ -62,24 +66,26 @@ LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale
 // down to rounding: on a nearly degenerate problem a set whose signs are wrong by `eps` alone is
 // another set, and x off by far more. Lanes that met a point with every sign right to `eps` and a
 // merit below `accept` are returned; x, z hold the one whose signs were best (kept in last_x,
-// last_z meanwhile), and `out` gets its measure.
+// last_z meanwhile), and `out` gets its measure. A lane is given up where the number of rows to move
+// is not below `patience` times the one before.
 template <class S, class Group>
 LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S accept, int max_iter,
-                             int refinements, MaskOf<S> lanes, QpOutcome<S>& out) {
+                             int refinements, RealOf<S> patience, MaskOf<S> lanes,
+                             QpOutcome<S>& out) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
   detail::guess_active(g, work);
   auto open = lanes;
   auto done = mask_and(lanes, mask_not(lanes));
-  S least_wrong = eps;
+  S least_wrong = eps, moved_before = S(1) / S(0);
   for (int iter = 0; iter < max_iter && any_lane(open); ++iter) {
     const S reg = detail::active_weights(g, work, work.s);
     kkt_factor(g, work, rho + reg);
     LPGD_FOR (g, i, M) work.z[i] = select(open, work.z[i] * work.s[i], work.z[i]);
     g.sync();
     QpMeasure<S> now;
-    S wrong = S(0);
+    S wrong = S(0), moved = S(0);
     S previous = S(1) / S(Precision<T>::tiny);
     auto moving = open;
     for (int step = 0;; ++step) {
@@ -94,7 +100,7 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
       error = g.max(error);
       g.sync();
       if (step > 0) {
-        wrong = detail::judge_signs(g, work, open, now.z_scale);
+        wrong = detail::judge_signs(g, work, open, now.z_scale, moved);
         // A set that is clearly not the one needs no refinement.
         moving = mask_and(moving, less(wrong, S(Precision<T>::clearly_wrong)));
       }
@@ -119,6 +125,8 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
     done = mask_or(done, held);
     // No sign left to mend: more iterations would repeat this one.
     open = mask_and(mask_and(open, mask_not(right)), is_finite(wrong));
+    open = mask_and(open, less(moved, S(patience) * moved_before));
+    moved_before = moved;
     LPGD_FOR (g, i, M) work.s[i] = work.ds[i];
     g.sync();
   }

@@ -57,6 +57,7 @@ struct QpSettings {
 enum class QpMethod : int {
   kInterior = 0,   // cold interior point, then a polish on the active set
   kActiveSet = 1,  // warm: active-set iterations from the given point; status says whether it held
+  kWarmStart = 2,  // the same from a point that may be of no use: given up early
 };
 
 // What a kernel is to do for entries [begin, end). `entries` null: the identity, no shift.

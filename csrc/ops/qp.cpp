@@ -1,4 +1,4 @@
-// lpgd::solve_qp, lpgd::resolve_qp, lpgd::implicit_qp, lpgd::outer_sum for CPU tensors, and the
+// lpgd::solve_qp, lpgd::solve_qp_from, lpgd::resolve_qp, lpgd::implicit_qp, lpgd::outer_sum for CPU tensors, and the
 // schema of these ops. Batched arguments have one leading dimension, shared ones have none.
 #include "ops/qp.h"
 
@@ -53,6 +53,38 @@ QpSolutionTensors solve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTen
       for (std::int64_t i = 0; i < problem.batch; ++i) all.push_back({i, i, T(0), T(0)});
       solve_unsolved(task, std::move(all));
     }
+    return out;
+  });
+}
+
+// From a given point: entries that active-set iterations from it don't solve start cold.
+QpSolutionTensors solve_qp_from(const MaybeTensor& P, const Tensor& q, const MaybeTensor& G,
+                                const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
+                                const MaybeTensor& lb, const MaybeTensor& ub, const Tensor& x,
+                                const Tensor& y, const Tensor& z, const Tensor& z_lb,
+                                const Tensor& z_ub, double eps, std::int64_t max_iter) {
+  const QpArguments args{P, q, G, h, A, b, lb, ub};
+  return dispatch_dtype(q, [&](auto zero) {
+    using T = decltype(zero);
+    const QpProblem<T> problem = args.problem<T>();
+    QpSolutionTensors out = new_solution(q, problem, problem.batch);
+    QpTask<T> task{};
+    task.problem = problem;
+    task.settings = {static_cast<T>(eps), static_cast<int>(max_iter)};
+    task.method = QpMethod::kWarmStart;
+    task.point = given_point<T>(problem, q, x, y, z, z_lb, z_ub);
+    task.solution = solution_point<T>(out);
+    task.report = solution_report<T>(out);
+    run_layouts(qp_kernels().of<T>().solve, task, problem.batch);
+    std::vector<QpEntry<T>> cold;
+    for (std::int64_t i = 0; i < problem.batch; ++i)
+      if (task.report.status[i] != kQpOk) cold.push_back({i, i, T(0), T(0)});
+    if (cold.empty()) return out;
+    task.method = QpMethod::kInterior;
+    task.point = {};
+    task.entries = cold.data();
+    run_layouts(qp_kernels().of<T>().solve, task, static_cast<std::int64_t>(cold.size()));
+    solve_unsolved(task, std::move(cold));
     return out;
   });
 }
@@ -236,6 +268,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lpgd, m) {
       "Tensor? ub, float eps, int max_iter) -> (Tensor x, Tensor y, Tensor z, Tensor z_lb, "
       "Tensor z_ub, Tensor status, Tensor iterations, Tensor residuals)");
   m.def(
+      "solve_qp_from(Tensor? P, Tensor q, Tensor? G, Tensor? h, Tensor? A, Tensor? b, Tensor? lb, "
+      "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, float eps, int max_iter) "
+      "-> (Tensor x_out, Tensor y_out, Tensor z_out, Tensor z_lb_out, Tensor z_ub_out, "
+      "Tensor status, Tensor iterations, Tensor residuals)");
+  m.def(
       "resolve_qp(Tensor? P, Tensor q, Tensor? G, Tensor? h, Tensor? A, Tensor? b, Tensor? lb, "
       "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, Tensor? status, Tensor? "
       "g_x, "
@@ -254,6 +291,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lpgd, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(lpgd, CPU, m) {
   m.impl("solve_qp", TORCH_BOX(&lpgd::ops::solve_qp));
+  m.impl("solve_qp_from", TORCH_BOX(&lpgd::ops::solve_qp_from));
   m.impl("resolve_qp", TORCH_BOX(&lpgd::ops::resolve_qp));
   m.impl("implicit_qp", TORCH_BOX(&lpgd::ops::implicit_qp));
   m.impl("outer_sum", TORCH_BOX(&lpgd::ops::outer_sum));

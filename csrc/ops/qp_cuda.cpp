@@ -1,4 +1,4 @@
-// lpgd::solve_qp, lpgd::resolve_qp, lpgd::implicit_qp, lpgd::outer_sum for CUDA tensors. Their
+// lpgd::solve_qp, lpgd::solve_qp_from, lpgd::resolve_qp, lpgd::implicit_qp, lpgd::outer_sum for CUDA tensors. Their
 // schema is in qp.cpp. Nothing here waits for the device: statuses stay there.
 #include "cuda/qp.h"
 #include "ops/cuda_stream.h"
@@ -14,11 +14,10 @@ Tensor workspace_for(const Tensor& like, const QpProblem<T>& problem, cuda::QpPl
   return new_tensor(like, {static_cast<std::int64_t>(plan->workspace_bytes)}, ScalarType::Byte);
 }
 
-QpSolutionTensors solve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTensor& G,
-                           const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
-                           const MaybeTensor& lb, const MaybeTensor& ub, double eps,
-                           std::int64_t max_iter) {
-  const QpArguments args{P, q, G, h, A, b, lb, ub};
+// `from`: the point to start from, if there is one.
+template <class Point>
+QpSolutionTensors solve(const QpArguments& args, double eps, std::int64_t max_iter, Point&& from) {
+  const Tensor& q = args.q;
   return dispatch_dtype(q, [&](auto zero) {
     using T = decltype(zero);
     const CudaScope scope(q.get_device_index());
@@ -27,7 +26,8 @@ QpSolutionTensors solve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTen
     QpSolutionTensors out = new_solution(q, task.problem, task.problem.batch);
     if (task.problem.batch == 0) return out;
     task.settings = {static_cast<T>(eps), static_cast<int>(max_iter)};
-    task.method = QpMethod::kInterior;
+    task.point = from(task.problem);
+    task.method = task.point.x ? QpMethod::kWarmStart : QpMethod::kInterior;
     task.solution = solution_point<T>(out);
     task.report = solution_report<T>(out);
     cuda::QpPlan plan{};
@@ -36,6 +36,25 @@ QpSolutionTensors solve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTen
                "lpgd::solve_qp");
     return out;
   });
+}
+
+QpSolutionTensors solve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTensor& G,
+                           const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
+                           const MaybeTensor& lb, const MaybeTensor& ub, double eps,
+                           std::int64_t max_iter) {
+  return solve(QpArguments{P, q, G, h, A, b, lb, ub}, eps, max_iter,
+               []<class T>(const QpProblem<T>&) { return QpPoint<const T>{}; });
+}
+
+QpSolutionTensors solve_qp_from(const MaybeTensor& P, const Tensor& q, const MaybeTensor& G,
+                                const MaybeTensor& h, const MaybeTensor& A, const MaybeTensor& b,
+                                const MaybeTensor& lb, const MaybeTensor& ub, const Tensor& x,
+                                const Tensor& y, const Tensor& z, const Tensor& z_lb,
+                                const Tensor& z_ub, double eps, std::int64_t max_iter) {
+  return solve(QpArguments{P, q, G, h, A, b, lb, ub}, eps, max_iter,
+               [&]<class T>(const QpProblem<T>& problem) {
+                 return given_point<T>(problem, q, x, y, z, z_lb, z_ub);
+               });
 }
 
 QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeTensor& G,
@@ -149,6 +168,7 @@ Tensor outer_sum(const Tensor& a1, const Tensor& b1, const Tensor& a2, const Ten
 
 STABLE_TORCH_LIBRARY_IMPL(lpgd, CUDA, m) {
   m.impl("solve_qp", TORCH_BOX(&lpgd::ops::solve_qp));
+  m.impl("solve_qp_from", TORCH_BOX(&lpgd::ops::solve_qp_from));
   m.impl("resolve_qp", TORCH_BOX(&lpgd::ops::resolve_qp));
   m.impl("implicit_qp", TORCH_BOX(&lpgd::ops::implicit_qp));
   m.impl("outer_sum", TORCH_BOX(&lpgd::ops::outer_sum));

@@ -13,7 +13,7 @@ from torch import Tensor
 from lpgd_native._batching import vmap_flattened
 from lpgd_native._qp_checks import DATA_RANKS
 from lpgd_native._qp_forward import implicit_tangents, lpgd_tangents, relative_tau
-from lpgd_native._qp_ops import IMPLICIT_RANKS
+from lpgd_native._qp_ops import IMPLICIT_RANKS, POINT_RANKS
 from lpgd_native.gradients import LPGD, GradientStrategy
 from lpgd_native.status import GradientStatus
 
@@ -21,6 +21,7 @@ __all__ = ["Options", "solve"]
 
 # an overload by name costs less than a packet, which looks for the one that fits
 _raw_solve = torch.ops.lpgd.solve_qp.default
+_raw_solve_from = torch.ops.lpgd.solve_qp_from.default
 _raw_resolve = torch.ops.lpgd.resolve_qp.default
 _raw_implicit = torch.ops.lpgd.implicit_qp.default
 _raw_outer_sum = torch.ops.lpgd.outer_sum.default
@@ -38,8 +39,18 @@ class Options:
     max_iter: int
 
 
-def solve(data: tuple[Tensor | None, ...], options: Options) -> tuple[Tensor, ...]:
-    """The eight outputs of lpgd::solve_qp, differentiable in the eight tensors of `data`."""
+NO_POINT = (None,) * 5
+
+
+def solve(
+    data: tuple[Tensor | None, ...],
+    options: Options,
+    start: tuple[Tensor | None, ...] = NO_POINT,
+) -> tuple[Tensor, ...]:
+    """The eight outputs of lpgd::solve_qp, differentiable in the eight tensors of `data`.
+
+    `start`: x, y, z, z_lb, z_ub to start from; no gradient flows there.
+    """
     function: type[torch.autograd.Function]
     if torch.compiler.is_compiling():
         function = _Solve  # torch.compile refuses Functions with a jvp
@@ -47,23 +58,44 @@ def solve(data: tuple[Tensor | None, ...], options: Options) -> tuple[Tensor, ..
         function = _SolveWithJvp
     else:
         function = _SolveEager
-    out: tuple[Tensor, ...] = function.apply(*data, options)  # type: ignore[no-untyped-call]
+    out: tuple[Tensor, ...] = function.apply(*data, *start, options)  # type: ignore[no-untyped-call]
     return out
+
+
+_RANKS = (*DATA_RANKS, *POINT_RANKS, None)
 
 
 class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(
-        P: Any, q: Any, G: Any, h: Any, A: Any, b: Any, lb: Any, ub: Any, options: Any
+        P: Any,
+        q: Any,
+        G: Any,
+        h: Any,
+        A: Any,
+        b: Any,
+        lb: Any,
+        ub: Any,
+        x: Any,
+        y: Any,
+        z: Any,
+        z_lb: Any,
+        z_ub: Any,
+        options: Any,
     ) -> tuple[Tensor, ...]:
         # spelled out: torch.compile counts the parameters to tell this form from forward(ctx, ...)
         data = (P, q, G, h, A, b, lb, ub)
-        out: tuple[Tensor, ...] = _raw_solve(*data, options.eps, options.max_iter)
+        out: tuple[Tensor, ...]
+        if x is None:
+            out = _raw_solve(*data, options.eps, options.max_iter)
+        else:
+            start = (x, y, z, z_lb, z_ub)
+            out = _raw_solve_from(*data, *start, options.eps, options.max_iter)
         return out
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *data, options = inputs
+        data, options = inputs[:8], inputs[-1]
         ctx.options = options
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[5:])
@@ -72,16 +104,16 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
-        return vmap_flattened(_SolveWithJvp.apply, (*DATA_RANKS, None), info, in_dims, args)
+        return vmap_flattened(_SolveWithJvp.apply, _RANKS, info, in_dims, args)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
         data, point = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
         if all(g is None for g in upstream[:5]):
-            return (None,) * 9
+            return (None,) * 14
         grads = [None if g is None else g.contiguous() for g in upstream[:5]]
         direction, midpoint = _directions(data, point, grads, ctx.options)
-        return (*_parameter_gradients(data, direction, midpoint, ctx.needs_input_grad), None)
+        return (*_parameter_gradients(data, direction, midpoint, ctx.needs_input_grad), *(None,) * 6)
 
 
 class _SolveWithJvp(_Solve):

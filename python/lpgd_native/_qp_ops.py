@@ -1,5 +1,5 @@
-"""The raw ops ``torch.ops.lpgd.{solve_qp, resolve_qp, implicit_qp, outer_sum}``: what torch has to
-know of them beside their kernels (shapes for tracing, vmap, autocast).
+"""The raw ops ``torch.ops.lpgd.{solve_qp, solve_qp_from, resolve_qp, implicit_qp, outer_sum}``:
+what torch has to know of them beside their kernels (shapes for tracing, vmap, autocast).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lpgd_native._qp_checks import DATA_RANKS
 # core dimensions of the arguments, in schema order
 POINT_RANKS = (1,) * 5  # x y z z_lb z_ub, and the gradients with respect to them
 SOLVE_RANKS = (*DATA_RANKS, None, None)
+SOLVE_FROM_RANKS = (*DATA_RANKS, *POINT_RANKS, None, None)
 IMPLICIT_RANKS = (*DATA_RANKS, *POINT_RANKS, 0, *POINT_RANKS)  # 0: status
 RESOLVE_RANKS = (*IMPLICIT_RANKS, 0, 0, None, None, None)
 OUTER_RANKS = (1, 1, 1, 1)
@@ -80,6 +81,7 @@ def _register(name: str, fake: Callable[..., Any], ranks: tuple[int | None, ...]
 
 
 _register("solve_qp", _fake_solve_qp, SOLVE_RANKS)
+_register("solve_qp_from", _fake_solve_qp, SOLVE_FROM_RANKS)
 _register("resolve_qp", _fake_resolve_qp, RESOLVE_RANKS)
 _register("implicit_qp", _fake_implicit_qp, IMPLICIT_RANKS)
 _register("outer_sum", _fake_outer_sum, OUTER_RANKS)

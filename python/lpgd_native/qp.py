@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
-from lpgd_native._qp_autograd import Options, solve
+from lpgd_native._qp_autograd import NO_POINT, Options, solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit
 from lpgd_native.status import raise_on_failure
@@ -60,6 +61,7 @@ def solve_qp(
     gradient: GradientStrategy | None = None,
     eps: float | None = None,
     max_iter: int | None = None,
+    warm_start: QPSolution | None = None,
     throw: bool = False,
 ) -> QPSolution:
     """argmin_x 1/2 x'Px + q'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
@@ -80,13 +82,21 @@ def solve_qp(
         eps: tolerance on the KKT residuals and the gap, relative to the size of their terms (plus
             1). Default 1e-9 in float64, 1e-4 in float32. Where the active set is clear, a final
             solve on it makes the solution exact to rounding.
-        max_iter: interior-point iterations, default 60 (10 to 20 are usual).
+        max_iter: interior-point iterations, default 100 (5 to 20 are usual; only what does not come
+            to its end takes more).
+        warm_start: a QPSolution of a problem close by (the last step of a sequence, the same
+            instance one epoch ago), [...] or shared. Where its active set is, or is nearly, the one
+            sought, a solve costs one or two factorisations; else the item is solved as without it.
+            The answer is the same to the tolerance. No gradient flows into it.
         throw: raise a SolverError that lists the items whose status is not OK (synchronises a GPU).
 
     Returns:
         QPSolution. A failed item has its reason in ``status`` and never touches its neighbours;
         its x is the best point found, or zero where there is none. Its gradient is zero, save with
-        ``max_iterations``, where it is that of the point returned.
+        ``max_iterations``, where it is that of the point returned. What can't be solved comes with
+        its proof: with ``primal_infeasible`` the multipliers are one, A'y + G'z - z_lb + z_ub = 0
+        with b'y + h'z - lb'z_lb + ub'z_ub = -1 (zero where an infinite number is the reason), with
+        ``dual_infeasible`` x is a ray, P x = 0, G x <= 0, A x = 0 and q'x = -1.
 
     Raises:
         TypeError: an argument that is not a tensor, a dtype other than float32 and float64, mixed
@@ -100,7 +110,7 @@ def solve_qp(
     Method: Mehrotra's predictor-corrector interior point, bounds as diagonals, static
     regularisation with iterative refinement, then active-set iterations from its result.
     """
-    return _solve("solve_qp", P, q, G, h, A, b, lb, ub, gradient, eps, max_iter, throw)
+    return _solve("solve_qp", P, q, G, h, A, b, lb, ub, gradient, eps, max_iter, warm_start, throw)
 
 
 def solve_lp(
@@ -115,6 +125,7 @@ def solve_lp(
     gradient: GradientStrategy | None = None,
     eps: float | None = None,
     max_iter: int | None = None,
+    warm_start: QPSolution | None = None,
     throw: bool = False,
 ) -> QPSolution:
     """argmin_x c'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
@@ -124,7 +135,7 @@ def solve_lp(
     along the loss gradient, both ways. Where the minimiser is not unique, the point returned is one
     of them, inside their set rather than at a vertex. All else as in `solve_qp`.
     """
-    return _solve("solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, throw)
+    return _solve("solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, warm_start, throw)
 
 
 def _solve(
@@ -140,6 +151,7 @@ def _solve(
     gradient: GradientStrategy | None,
     eps: float | None,
     max_iter: int | None,
+    warm_start: QPSolution | None,
     throw: bool,
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
@@ -159,7 +171,9 @@ def _solve(
         None if t is None else flatten_batch(t, rank, batch)
         for t, rank in zip(data, DATA_RANKS, strict=True)
     )
-    *point, status, iterations, residuals = solve(flat, Options(name, gradient, eps, max_iter))
+    start = NO_POINT if warm_start is None else _start(name, warm_start, data, batch)
+    options = Options(name, gradient, eps, max_iter)
+    *point, status, iterations, residuals = solve(flat, options, start)
     n = q.shape[-1]
     facts = (status, iterations, *residuals.unbind(-1))
     if len(batch) != 1:  # one leading dimension is what the ops give
@@ -173,6 +187,39 @@ def _solve(
     if throw:
         raise_on_failure(name, facts[0])
     return QPSolution(x, y, z, z_lb, z_ub, *facts)
+
+
+def _start(
+    name: str, warm_start: QPSolution, data: tuple[Tensor | None, ...], batch: tuple[int, ...]
+) -> tuple[Tensor | None, ...]:
+    """x, y, z, z_lb, z_ub of a given solution, [prod(batch), ...] and without history."""
+    _, q, G, _, A, _, lb, ub = data
+    assert q is not None
+    n, items = q.shape[-1], math.prod(batch)
+    p, m = (0 if t is None else t.shape[-2] for t in (A, G))
+    sizes = {"x": n, "y": p, "z": m, "z_lb": n, "z_ub": n}
+    out: list[Tensor | None] = []
+    for part, size in sizes.items():
+        tensor = getattr(warm_start, part, None)
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"{name}: warm_start must be a QPSolution, got {type(warm_start).__name__}"
+            )
+        if tensor.dtype != q.dtype or tensor.device != q.device:
+            raise TypeError(
+                f"{name}: warm_start.{part} must be {q.dtype} on {q.device}, as the problem, "
+                f"got {tensor.dtype} on {tensor.device}"
+            )
+        try:
+            rows = tensor.detach().expand(*batch, size)
+        except RuntimeError:
+            raise ValueError(
+                f"{name}: warm_start.{part} must be {[*batch, size]} or broadcast to it, "
+                f"got {list(tensor.shape)}"
+            ) from None
+        absent = (part == "z_lb" and lb is None) or (part == "z_ub" and ub is None)
+        out.append(rows[..., :0].reshape(items, 0) if absent else rows.reshape(items, size))
+    return tuple(None if t is None else t.contiguous() for t in out)
 
 
 _Data = tuple[Tensor | None, ...]
