@@ -12,8 +12,8 @@ constexpr double kPolishFrom = 1e-2;  // the merit
 constexpr double kFits = 1e-2;        // merit over eps, where an active set fits
 constexpr double kBelowEps = 1e-3;    // merit over eps, where none does
 constexpr int kRefinements = 4;
-constexpr double kPatience = 1e9;  // of active_set, where the point is near the solution
-constexpr double kWarmStartPatience = 0.5;  // and where nothing is known of it
+constexpr double kPatience = 1e9;  // of active_set
+constexpr double kBriefPatience = 0.5;
 
 template <class S, class Src, class Group>
 LPGD_HD void store_report(const Group& g, const QpLanes<S, Src>& lanes, int used, MaskOf<S> wanted,
@@ -248,7 +248,9 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& t
                            std::int64_t first, int used, bool fresh) {
   using T = RealOf<S>;
   const QpLanes<S, Src> lanes = lanes_of<S>(task.entries, first, used);
-  load_matrices(g, work, task.problem, lanes, fresh);
+  // what has a solution has been found to be convex
+  const bool known = task.method == QpMethod::kActiveSet || task.method == QpMethod::kActiveSetBrief;
+  load_matrices(g, work, task.problem, lanes, fresh, !known);
   // a point of unknown worth says nothing of the units of x
   const QpPoint<const Src> none{nullptr, nullptr, nullptr, nullptr, nullptr};
   const QpPoint<const Src> anchor = task.method == QpMethod::kWarmStart ? none : task.point;
@@ -262,24 +264,24 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& t
   const S eps = S(tolerance);
 
   QpOutcome<S> out;
-  const bool warm = task.method != QpMethod::kInterior;
-  if (warm) {
+  bool cold = task.method == QpMethod::kInterior;
+  if (!cold) {
     out = no_outcome(S(0));
     load_point(g, work, task.point, lanes, work.x, work.z);
-    const bool near = task.method == QpMethod::kActiveSet;
-    const T patience = T(near ? kPatience : kWarmStartPatience);
+    const bool brief = task.method != QpMethod::kActiveSet;
+    const T patience = T(brief ? kBriefPatience : kPatience);
     const auto held = active_set(g, work, rho, eps, eps, kWarmIterations, kRefinements, patience,
                                  usable, out);
     out.status = select(held, S(T(kQpOk)), out.status);
-  } else {
-    out = solve_cold(g, work, rho, tolerance, task.settings.max_iter, usable, S(0));
+    cold = task.method == QpMethod::kWarmStart && !any_lane(held);
   }
+  if (cold) out = solve_cold(g, work, rho, tolerance, task.settings.max_iter, usable, S(0));
   finish(g, work, facts, sound, out);
   const auto all = equal(S(0), S(0));
   store_point(g, work, lanes, used, all, work.x, work.z, task.solution);
   store_report(g, lanes, used, all, out, task.report);
   g.sync();
-  if (Precision<T>::second_attempt && !warm)
+  if (Precision<T>::second_attempt && cold)
     try_again(g, work, task, lanes, used, facts, sound, out);
 }
 
@@ -299,7 +301,7 @@ LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work, const QpImplicitT
   const int n = work.dims.n, M = work.dims.slots();
   const QpLanes<S, Src> lanes = lanes_of<S>(static_cast<const QpEntry<Src>*>(nullptr), first, used);
   const QpPoint<const Src> none{nullptr, nullptr, nullptr, nullptr, nullptr};
-  load_matrices(g, work, task.problem, lanes, fresh);
+  load_matrices(g, work, task.problem, lanes, fresh, !task.solved);
   const QpVectorFacts<S> facts = load_vectors(g, work, task.problem, none, none, lanes, S(0));
   load_point(g, work, task.point, lanes, work.x, work.z);
   LPGD_FOR (g, j, n) work.rx[j] = S(0);

@@ -67,7 +67,8 @@ LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale
 // another set, and x off by far more. Lanes that met a point with every sign right to `eps` and a
 // merit below `accept` are returned; x, z hold the one whose signs were best (kept in last_x,
 // last_z meanwhile), and `out` gets its measure. A lane is given up where the number of rows to move
-// is not below `patience` times the one before.
+// is not below `patience` times the one before; with a patience below 1, also where the first guess
+// has an eighth of the rows to move.
 template <class S, class Group>
 LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S accept, int max_iter,
                              int refinements, RealOf<S> patience, MaskOf<S> lanes,
@@ -78,7 +79,9 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
   detail::guess_active(g, work);
   auto open = lanes;
   auto done = mask_and(lanes, mask_not(lanes));
-  S least_wrong = eps, moved_before = S(1) / S(0);
+  S least_wrong = eps, moved_before = S(0);
+  LPGD_FOR (g, i, M) moved_before += S(T(0.125)) * work.on[i];
+  moved_before = patience < 1 ? g.sum(moved_before) / S(patience) : S(1) / S(0);
   for (int iter = 0; iter < max_iter && any_lane(open); ++iter) {
     const S reg = detail::active_weights(g, work, work.s);
     kkt_factor(g, work, rho + reg);
@@ -91,13 +94,18 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
     for (int step = 0;; ++step) {
       now = measure(g, work, rho, work.x, work.z, static_cast<const S*>(nullptr));
       // The error of the equality-constrained problem alone; signs are judged by themselves.
-      S error = S(0);
-      LPGD_FOR (g, j, n) error = max_nan(error, abs_of(work.rx[j]));
+      S error = S(0), size = S(0);
+      LPGD_FOR (g, j, n) {
+        error = max_nan(error, abs_of(work.rx[j]));
+        size = max_of(size, abs_of(work.q[j]));
+      }
       LPGD_FOR (g, i, M) {
         work.rz[i] = work.s[i] * (work.d[i] - work.Cx[i]);
         error = max_nan(error, abs_of(work.rz[i]));
+        size = max_of(size, work.s[i] * abs_of(work.d[i]));
       }
       error = g.max(error);
+      size = g.max(size);
       g.sync();
       if (step > 0) {
         wrong = detail::judge_signs(g, work, open, now.z_scale, moved);
@@ -105,6 +113,7 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
         moving = mask_and(moving, less(wrong, S(Precision<T>::clearly_wrong)));
       }
       moving = mask_and(moving, less(error, S(T(0.5)) * previous));
+      moving = mask_and(moving, less(S(Precision<T>::exact) * size, error));
       previous = error;
       if (step == refinements || !any_lane(moving)) break;
       kkt_solve(g, work, work.rx, work.rz, work.dx, work.dz);

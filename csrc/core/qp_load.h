@@ -58,7 +58,7 @@ LPGD_HD void check_convexity(const Group& g, QpWork<S>& work) {
 // P, symmetrised. Non-finite numbers are found on the way: v - v is 0 for a finite v, else nan.
 template <class S, class Src, class Group>
 LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<Src>& problem,
-                          const QpLanes<S, Src>& lanes) {
+                          const QpLanes<S, Src>& lanes, bool check) {
   const int n = work.dims.n, ld = work.dims.stride_n();
   S finite = S(0), scale = S(0);
   LPGD_FOR (g, i, n)
@@ -79,7 +79,7 @@ LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<Src>&
     work.facts[kFactScaleP] = scale;
   }
   g.sync();
-  check_convexity<Src>(g, work);
+  if (check) check_convexity<Src>(g, work);
 }
 
 // `count` rows of G or A from slot `first` on, each scaled by a power of two: its largest entry in
@@ -111,10 +111,10 @@ LPGD_HD void load_rows(const Group& g, QpWork<S>& work, const QpLanes<S, Src>& l
   g.sync();
 }
 
-// Shared matrices stay in the workspace from one pack to the next.
+// Shared matrices stay in the workspace from one pack to the next. `check`: P may not be convex.
 template <class S, class Src, class Group>
 LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<Src>& problem,
-                           const QpLanes<S, Src>& lanes, bool first) {
+                           const QpLanes<S, Src>& lanes, bool first, bool check) {
   const int m = work.dims.m, p = work.dims.p;
   if (first) {
     LPGD_FOR (g, k, kFacts) work.facts[k] = S(0);
@@ -123,7 +123,7 @@ LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<Src>
     g.sync();
   }
   if (work.dims.quadratic && (first || problem.stride_P != 0))
-    load_hessian(g, work, problem, lanes);
+    load_hessian(g, work, problem, lanes, check);
   if (m > 0 && (first || problem.stride_G != 0))
     load_rows(g, work, lanes, problem.G, problem.stride_G, 0, m, &work.facts[kFactFiniteG]);
   if (p > 0 && (first || problem.stride_A != 0)) {

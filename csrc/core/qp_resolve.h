@@ -13,8 +13,8 @@ LPGD_HD bool resolve_side(const Group& g, QpWork<T>& work, QpTask<T> task, std::
                           bool plus, T step, T rho, bool& fresh) {
   const QpEntry<T> entry{item, plus ? item : task.problem.batch + item, plus ? step : -step, rho};
   task.entries = &entry;
-  for (int method = 0; method < 2; ++method) {
-    task.method = method == 0 ? QpMethod::kActiveSet : QpMethod::kInterior;
+  for (const QpMethod method : {QpMethod::kActiveSet, QpMethod::kInterior}) {
+    task.method = method;
     solve_entries(g, work, task, 0, 1, fresh);
     fresh = false;
     const bool ok = task.report.status[entry.slot] == kQpOk;
@@ -22,23 +22,6 @@ LPGD_HD bool resolve_side(const Group& g, QpWork<T>& work, QpTask<T> task, std::
     if (ok) return true;
   }
   return false;
-}
-
-// A solve from a given point: warm and if need be cold.
-template <class T, class Group>
-LPGD_HD void solve_from(const Group& g, QpWork<T>& work, QpTask<T> task, std::int64_t item,
-                        bool& fresh) {
-  const QpEntry<T> entry{item, item, T(0), T(0)};
-  task.entries = &entry;
-  task.method = QpMethod::kWarmStart;
-  solve_entries(g, work, task, 0, 1, fresh);
-  fresh = false;
-  const bool ok = task.report.status[item] == kQpOk;
-  g.sync();  // the status may be written again right after
-  if (ok) return;
-  task.method = QpMethod::kInterior;
-  task.point = {};
-  solve_entries(g, work, task, 0, 1, fresh);
 }
 
 // The wanted sides, else the other one, else smaller steps. Rows item and batch + item of the

@@ -38,6 +38,11 @@ enum QpStatus : std::int32_t {
   kQpNumericalError = 4,
 };
 
+// Nothing is left to do for an item of this status: it has its solution, or the proof of none.
+constexpr bool is_answered(std::int32_t status) {
+  return status == kQpOk || status == kQpPrimalInfeasible || status == kQpDualInfeasible;
+}
+
 // One solve to do: problem `item`, result into row `slot`. `shift` and `rho` make the perturbed
 // problem of LPGD: q + shift g_x, b - shift g_y, h - shift g_z, and rho / 2 ||x - x*||^2.
 template <class T>
@@ -57,7 +62,9 @@ struct QpSettings {
 enum class QpMethod : int {
   kInterior = 0,   // cold interior point, then a polish on the active set
   kActiveSet = 1,  // warm: active-set iterations from the given point; status says whether it held
-  kWarmStart = 2,  // the same from a point that may be of no use: given up early
+  kActiveSetBrief = 2,  // the same, given up where the set doesn't settle quickly
+  kWarmStart = 3,  // the same from a point that may be of no use; where none of the problems solved
+                   // together comes to its end, the interior point goes on at once
 };
 
 // What a kernel is to do for entries [begin, end). `entries` null: the identity, no shift.

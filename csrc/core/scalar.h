@@ -89,11 +89,11 @@ struct Precision<double> {
   static constexpr double slot_reg =
       1e-13;  // interior point: floor on s / z, so z / s stays finite
   static constexpr double equality_reg =
-      0x1p-30;  // slots that must hold with equality; a power of two, so that AtA scales exactly
+      9.313225746154785e-10;  // slots that must hold with equality; 2^-30, so that AtA scales exactly
   static constexpr double active_primal_reg = 1e-9;  // active-set systems
   // of the second attempt, where rounding or a start near the boundary kept the first from its end
   static constexpr bool second_attempt = true;
-  static constexpr double careful_equality_reg = 0x1p-20;
+  static constexpr double careful_equality_reg = 9.5367431640625e-7;  // 2^-20
   static constexpr double careful_primal_reg = 1e-12;
   static constexpr double convexity_shift =
       1e-9;  // P + shift * max(diag P) must factor, else indefinite
@@ -106,6 +106,7 @@ struct Precision<double> {
   static constexpr double infinite_bound = 1e20;    // right-hand sides from here on are no bounds
   static constexpr double sign_tolerance = 1e-13;   // relative, of multipliers and slacks
   static constexpr double clearly_wrong = 1e-5;     // the same, of signs that refinement won't mend
+  static constexpr double exact = 1e-15;            // relative error that is rounding
   static constexpr double unreachable = 1e-6;       // residual share that no refinement removes
   static constexpr double tiny = 1e-280;
 };
@@ -114,10 +115,10 @@ struct Precision<float> {
   static constexpr float pivot_floor = 1e-6F;
   static constexpr float primal_reg = 1e-6F;
   static constexpr float slot_reg = 1e-6F;
-  static constexpr float equality_reg = 0x1p-8F;
+  static constexpr float equality_reg = 3.90625e-3F;  // 2^-8
   static constexpr float active_primal_reg = 1e-4F;
   static constexpr bool second_attempt = false;  // double takes over
-  static constexpr float careful_equality_reg = 0x1p-8F;
+  static constexpr float careful_equality_reg = 3.90625e-3F;
   static constexpr float careful_primal_reg = 1e-6F;
   static constexpr float convexity_shift = 1e-4F;
   static constexpr float strict_convexity = 1e-3F;
@@ -128,6 +129,7 @@ struct Precision<float> {
   static constexpr float infinite_bound = 1e9F;
   static constexpr float sign_tolerance = 1e-6F;
   static constexpr float clearly_wrong = 1e-2F;
+  static constexpr float exact = 4e-7F;
   static constexpr float unreachable = 1e-2F;
   static constexpr float tiny = 1e-30F;
 };

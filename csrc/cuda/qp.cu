@@ -34,10 +34,7 @@ __global__ void solve_kernel(QpTask<T> task, T* workspace) {
   bind_block(work, task.problem, workspace);
   bool fresh = true;
   for (std::int64_t item = blockIdx.x; item < task.problem.batch; item += gridDim.x) {
-    if (task.method == QpMethod::kWarmStart)
-      solve_from(group, work, task, item, fresh);
-    else
-      solve_entries(group, work, task, item, 1, fresh);
+    solve_entries(group, work, task, item, 1, fresh);
     fresh = false;
   }
 }

@@ -78,7 +78,7 @@ QpSolutionTensors solve_qp_from(const MaybeTensor& P, const Tensor& q, const May
     run_layouts(qp_kernels().of<T>().solve, task, problem.batch);
     std::vector<QpEntry<T>> cold;
     for (std::int64_t i = 0; i < problem.batch; ++i)
-      if (task.report.status[i] != kQpOk) cold.push_back({i, i, T(0), T(0)});
+      if (!is_answered(task.report.status[i])) cold.push_back({i, i, T(0), T(0)});
     if (cold.empty()) return out;
     task.method = QpMethod::kInterior;
     task.point = {};
@@ -102,7 +102,7 @@ class Resolve {
   }
 
   void run() {
-    for (const QpMethod method : {QpMethod::kActiveSet, QpMethod::kInterior}) {
+    for (const QpMethod method : kPasses) {
       if (entries_.empty()) return;
       QpTask<T> task = task_;
       task.method = method;
@@ -116,6 +116,10 @@ class Resolve {
   }
 
  private:
+  // the brief one first: what takes long is packed anew and does not keep the rest of its pack waiting
+  static constexpr QpMethod kPasses[] = {QpMethod::kActiveSetBrief, QpMethod::kActiveSet,
+                                         QpMethod::kInterior};
+
   const QpTask<T>& task_;
   std::int32_t* status_;
   std::vector<QpEntry<T>> entries_;
