@@ -5,8 +5,6 @@
 
 LPGD_BEGIN_NAMESPACE
 
-// Active-set iterations of a warm re-solve before it is left to the interior point.
-constexpr int kWarmIterations = 8;
 constexpr int kPolishIterations = 8;
 constexpr double kPolishFrom = 1e-2;  // the merit
 constexpr double kFits = 1e-2;        // merit over eps, where an active set fits
@@ -47,7 +45,7 @@ LPGD_HD void polish(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, S acc
   g.sync();
   QpOutcome<S> polished = out;
   auto taken =
-      active_set(g, work, rho, S(eps), accept, kPolishIterations, kRefinements, T(kPatience), near,
+      active_set(g, work, rho, S(eps), accept, kPolishIterations, kRefinements, T(kPatience), false, near,
                  polished);
   const S merit = polished.measure.merit;
   taken = mask_and(taken, mask_or(less(merit, out.measure.merit), less(merit, S(T(kFits) * eps))));
@@ -225,7 +223,7 @@ LPGD_HD void try_again(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
   if (!any_lane(again)) return;
   const auto far = mask_or(seen, less(S(T(kLargeX)), size));
   const S unit = *work.x_scale * select(mask_and(far, is_finite(size)), size, S(1));
-  load_vectors(g, work, task.problem, task.point, task.gradient, lanes, unit);
+  load_vectors(g, work, task.problem, task.point, task.gradient, lanes, QpScales<S>{unit, S(0)});
   const auto usual = work.effort;
   take_effort(g, work, careful_effort<T>());
   QpOutcome<S> out = solve_cold(g, work, lanes.rho * *work.cost_scale, tolerance,
@@ -242,20 +240,21 @@ LPGD_HD void try_again(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
   g.sync();
 }
 
-// Solve entries [first, first + used) of the task. `fresh`: the workspace holds no matrices yet.
+// Solve entries [first, first + used) of the task. `fresh`: the workspace holds no matrices yet. What
+// active-set iterations leave unsolved is stored as it is, for kActiveSetOn to go on from.
 template <class S, class Src, class Group>
 LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
                            std::int64_t first, int used, bool fresh) {
   using T = RealOf<S>;
   const QpLanes<S, Src> lanes = lanes_of<S>(task.entries, first, used);
   // what has a solution has been found to be convex
-  const bool known = task.method == QpMethod::kActiveSet || task.method == QpMethod::kActiveSetBrief;
+  const bool known = task.method != QpMethod::kInterior && task.method != QpMethod::kWarmStart;
   load_matrices(g, work, task.problem, lanes, fresh, !known);
   // a point of unknown worth says nothing of the units of x
   const QpPoint<const Src> none{nullptr, nullptr, nullptr, nullptr, nullptr};
   const QpPoint<const Src> anchor = task.method == QpMethod::kWarmStart ? none : task.point;
   const QpVectorFacts<S> facts =
-      load_vectors(g, work, task.problem, anchor, task.gradient, lanes, S(0));
+      load_vectors(g, work, task.problem, anchor, task.gradient, lanes, QpScales<S>{S(0), S(0)});
   const auto convex = less(S(T(0.5)), work.facts[kFactConvex]);
   const auto sound = mask_and(facts.finite, convex);
   const auto usable = mask_and(sound, mask_not(facts.crossed));
@@ -267,10 +266,12 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& t
   bool cold = task.method == QpMethod::kInterior;
   if (!cold) {
     out = no_outcome(S(0));
-    load_point(g, work, task.point, lanes, work.x, work.z);
-    const bool brief = task.method != QpMethod::kActiveSet;
-    const T patience = T(brief ? kBriefPatience : kPatience);
-    const auto held = active_set(g, work, rho, eps, eps, kWarmIterations, kRefinements, patience,
+    if (task.method == QpMethod::kActiveSetOn)
+      load_point(g, work, as_given(task.solution), by_slot(lanes), work.x, work.z);
+    else
+      load_point(g, work, task.point, lanes, work.x, work.z);
+    const T patience = T(task.method == QpMethod::kActiveSet ? kPatience : kBriefPatience);
+    const auto held = active_set(g, work, rho, eps, eps, task.rounds, kRefinements, patience, false,
                                  usable, out);
     out.status = select(held, S(T(kQpOk)), out.status);
     cold = task.method == QpMethod::kWarmStart && !any_lane(held);
@@ -283,6 +284,36 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& t
   g.sync();
   if (Precision<T>::second_attempt && cold)
     try_again(g, work, task, lanes, used, facts, sound, out);
+}
+
+// Both sides of LPGD's average: one active-set iteration each, from the solution, whose active set
+// they share at first, and with it the factorisation.
+template <class S, class Src, class Group>
+LPGD_HD void solve_pairs(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
+                         std::int64_t first, int used, bool fresh) {
+  using T = RealOf<S>;
+  QpLanes<S, Src> lanes = lanes_of<S>(task.entries, first, used);
+  load_matrices(g, work, task.problem, lanes, fresh, false);
+  const S eps = S(static_cast<T>(task.settings.eps));
+  QpScales<S> scales{S(0), S(0)};
+  for (int side = 0; side < 2; ++side) {
+    const QpVectorFacts<S> facts =
+        load_vectors(g, work, task.problem, task.point, task.gradient, lanes, scales);
+    scales = QpScales<S>{*work.x_scale, *work.cost_scale};  // those that the factor was made with
+    const auto usable = mask_and(facts.finite, mask_not(facts.crossed));
+    load_point(g, work, task.point, lanes, work.x, work.z);
+    QpOutcome<S> out = no_outcome(S(0));
+    const auto held = active_set(g, work, lanes.rho * scales.cost, eps, eps, 1, kRefinements,
+                                 T(kPatience), side == 1, usable, out);
+    out.status = select(held, S(T(kQpOk)), out.status);
+    finish(g, work, facts, facts.finite, out);
+    const auto all = equal(S(0), S(0));
+    store_point(g, work, lanes, used, all, work.x, work.z, task.solution);
+    store_report(g, lanes, used, all, out, task.report);
+    g.sync();
+    lanes.shift = -lanes.shift;
+    for (int l = 0; l < ScalarTraits<S>::lanes; ++l) lanes.entry[l].slot += task.problem.batch;
+  }
 }
 
 // Lanes whose forward solve ended with a point: ok, or max_iterations. All others have no gradient.
@@ -302,7 +333,7 @@ LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work, const QpImplicitT
   const QpLanes<S, Src> lanes = lanes_of<S>(static_cast<const QpEntry<Src>*>(nullptr), first, used);
   const QpPoint<const Src> none{nullptr, nullptr, nullptr, nullptr, nullptr};
   load_matrices(g, work, task.problem, lanes, fresh, !task.solved);
-  const QpVectorFacts<S> facts = load_vectors(g, work, task.problem, none, none, lanes, S(0));
+  const QpVectorFacts<S> facts = load_vectors(g, work, task.problem, none, none, lanes, QpScales<S>{S(0), S(0)});
   load_point(g, work, task.point, lanes, work.x, work.z);
   LPGD_FOR (g, j, n) work.rx[j] = S(0);
   LPGD_FOR (g, i, M) work.rz[i] = S(0);

@@ -68,15 +68,21 @@ LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale
 // merit below `accept` are returned; x, z hold the one whose signs were best (kept in last_x,
 // last_z meanwhile), and `out` gets its measure. A lane is given up where the number of rows to move
 // is not below `patience` times the one before; with a patience below 1, also where the first guess
-// has an eighth of the rows to move.
+// has an eighth of the rows to move. `again`: the first guess and the factor are those of the last
+// call (last_Cx has kept the guess).
 template <class S, class Group>
 LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S accept, int max_iter,
-                             int refinements, RealOf<S> patience, MaskOf<S> lanes,
+                             int refinements, RealOf<S> patience, bool again, MaskOf<S> lanes,
                              QpOutcome<S>& out) {
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
-  detail::guess_active(g, work);
+  if (!again) detail::guess_active(g, work);
+  LPGD_FOR (g, i, M) {
+    if (again) work.s[i] = work.last_Cx[i];
+    work.last_Cx[i] = work.s[i];
+  }
+  g.sync();
   auto open = lanes;
   auto done = mask_and(lanes, mask_not(lanes));
   S least_wrong = eps, moved_before = S(0);
@@ -84,7 +90,7 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
   moved_before = patience < 1 ? g.sum(moved_before) / S(patience) : S(1) / S(0);
   for (int iter = 0; iter < max_iter && any_lane(open); ++iter) {
     const S reg = detail::active_weights(g, work, work.s);
-    kkt_factor(g, work, rho + reg);
+    if (!again || iter > 0) kkt_factor(g, work, rho + reg);
     LPGD_FOR (g, i, M) work.z[i] = select(open, work.z[i] * work.s[i], work.z[i]);
     g.sync();
     QpMeasure<S> now;

@@ -237,14 +237,20 @@ LPGD_HD S unit_of_x(const Group& g, const QpWork<S>& work, S cost, S curvature, 
   return select(less(large, required), max_of(unit, required), unit);
 }
 
+// The scales wanted of x and of the objective; 0: to be found.
+template <class S>
+struct QpScales {
+  S x, cost;
+};
+
 // Right-hand sides, shifted where LPGD asks for it, and scaled. `point` gives the anchor of the
-// proximal term. `unit`: the unit of x wanted, 0 to find it.
+// proximal term.
 template <class S, class Src, class Group>
 LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
                                       const QpProblem<Src>& problem,
                                       const QpPoint<const Src>& point,
                                       const QpPoint<const Src>& gradient,
-                                      const QpLanes<S, Src>& lanes, S unit) {
+                                      const QpLanes<S, Src>& lanes, QpScales<S> wanted) {
   const QpDims& dims = work.dims;
   const int n = dims.n, m = dims.m, p = dims.p, lb0 = dims.lower(), ub0 = dims.upper();
   load_vector(g, lanes, problem.q, problem.stride_q, n, work.q);
@@ -275,7 +281,7 @@ LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
   const S curvature = work.facts[kFactScaleP] + lanes.rho;
   const S found = unit_of_x(g, work, largest, curvature, seen);
   // inverse_power_of_two twice: a power of two
-  const S inverse_x = inverse_power_of_two(select(less(S(0), unit), unit, found));
+  const S inverse_x = inverse_power_of_two(select(less(S(0), wanted.x), wanted.x, found));
   LPGD_FOR (g, i, dims.slots()) {
     const S scaled = inverse_x * (work.d[i] * slot_scale(work, i));
     const S value = select(less(S(0), work.on[i]), scaled, S(0));
@@ -283,7 +289,8 @@ LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
     work.d[i] = value;
   }
   unusable = g.max(unusable);
-  const S scale = inverse_power_of_two(max_of(inverse_x * largest, curvature));
+  const S fitting = inverse_power_of_two(max_of(inverse_x * largest, curvature));
+  const S scale = select(less(S(0), wanted.cost), wanted.cost, fitting);
   LPGD_FOR (g, j, n) work.q[j] = scale * (inverse_x * work.q[j]);
   if (g.lane() == 0) {
     *work.cost_scale = scale;

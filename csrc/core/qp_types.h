@@ -24,6 +24,11 @@ struct QpPoint {
 };
 
 template <class T>
+constexpr QpPoint<const T> as_given(const QpPoint<T>& point) {
+  return {point.x, point.y, point.z, point.z_lb, point.z_ub};
+}
+
+template <class T>
 struct QpReport {
   std::int32_t* status;
   std::int32_t* iterations;
@@ -59,11 +64,15 @@ struct QpSettings {
   int max_iter;
 };
 
+// Active-set iterations of a warm solve before it is left to the interior point.
+constexpr int kWarmIterations = 8;
+
 enum class QpMethod : int {
   kInterior = 0,   // cold interior point, then a polish on the active set
-  kActiveSet = 1,  // warm: active-set iterations from the given point; status says whether it held
-  kActiveSetBrief = 2,  // the same, given up where the set doesn't settle quickly
-  kWarmStart = 3,  // the same from a point that may be of no use; where none of the problems solved
+  kActiveSet = 1,      // warm: active-set iterations from the given point; status says whether it held
+  kActiveSetPair = 2,  // the same for both sides, +shift and -shift; -shift goes to row slot + batch
+  kActiveSetOn = 3,    // the same, from where another pass left the solution's row
+  kWarmStart = 4,  // the same from a point that may be of no use; where none of the problems solved
                    // together comes to its end, the interior point goes on at once
 };
 
@@ -74,6 +83,7 @@ struct QpTask {
   QpProblem<T> problem;
   QpSettings<T> settings;
   QpMethod method;
+  int rounds;  // active-set iterations, at most
   const QpEntry<T>* entries;
   QpPoint<const T> point;
   QpPoint<const T> gradient;

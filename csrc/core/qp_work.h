@@ -184,6 +184,13 @@ LPGD_HD QpLanes<S, Src> lanes_of(const QpEntry<Src>* entries, std::int64_t first
   return lanes;
 }
 
+// The same lanes, for reading from the rows that they write to.
+template <class S, class Src>
+LPGD_HD QpLanes<S, Src> by_slot(QpLanes<S, Src> lanes) {
+  for (int l = 0; l < ScalarTraits<S>::lanes; ++l) lanes.entry[l].item = lanes.entry[l].slot;
+  return lanes;
+}
+
 // z inside the scaled problem = z_factor * z given, for a slot
 template <class S>
 LPGD_INLINE S slot_scale(const QpWork<S>& work, int slot) {

@@ -58,7 +58,10 @@ std::size_t workspace_bytes(const Task& task) {
 template <class Group, class S, class T>
 void do_entries(const Group& g, QpWork<S>& work, const QpTask<T>& task, std::int64_t first,
                 int used, bool fresh) {
-  solve_entries(g, work, task, first, used, fresh);
+  if (task.method == QpMethod::kActiveSetPair)
+    solve_pairs(g, work, task, first, used, fresh);
+  else
+    solve_entries(g, work, task, first, used, fresh);
 }
 template <class Group, class S, class T>
 void do_entries(const Group& g, QpWork<S>& work, const QpImplicitTask<T>& task, std::int64_t first,

@@ -72,6 +72,7 @@ QpSolutionTensors solve_qp_from(const MaybeTensor& P, const Tensor& q, const May
     task.problem = problem;
     task.settings = {static_cast<T>(eps), static_cast<int>(max_iter)};
     task.method = QpMethod::kWarmStart;
+    task.rounds = kWarmIterations;
     task.point = given_point<T>(problem, q, x, y, z, z_lb, z_ub);
     task.solution = solution_point<T>(out);
     task.report = solution_report<T>(out);
@@ -89,8 +90,8 @@ QpSolutionTensors solve_qp_from(const MaybeTensor& P, const Tensor& q, const May
   });
 }
 
-// The perturbed solves of LPGD. Each list of entries goes first through warm active-set iterations;
-// what is left is packed anew and solved by the interior point.
+// The perturbed solves of LPGD: active-set iterations, then the interior point for what they leave.
+// After each pass the rest is packed anew, so that no problem waits for its neighbours in a pack.
 template <class T>
 class Resolve {
  public:
@@ -101,24 +102,52 @@ class Resolve {
     entries_.push_back({item, slot, shift, rho});
   }
 
+  // One active-set iteration settles most entries, a second one most of the rest.
   void run() {
-    for (const QpMethod method : kPasses) {
-      if (entries_.empty()) return;
-      QpTask<T> task = task_;
-      task.method = method;
-      task.entries = entries_.data();
-      run_layouts(qp_kernels().of<T>().solve, task, static_cast<std::int64_t>(entries_.size()));
-      if (method == QpMethod::kInterior) solve_unsolved(task, entries_);
-      std::erase_if(entries_,
-                    [&](const QpEntry<T>& entry) { return status_[entry.slot] == kQpOk; });
+    run_task(QpMethod::kActiveSet, 1);
+    erase_solved();
+    finish();
+  }
+
+  // Each entry stands for both sides.
+  void run_pairs() {
+    run_task(QpMethod::kActiveSetPair, 1);
+    const std::size_t pairs = entries_.size();
+    for (std::size_t k = 0; k < pairs; ++k) {
+      const QpEntry<T> plus = entries_[k];
+      entries_.push_back({plus.item, plus.slot + task_.problem.batch, -plus.shift, plus.rho});
     }
-    entries_.clear();
+    erase_solved();
+    finish();
   }
 
  private:
-  // the brief one first: what takes long is packed anew and does not keep the rest of its pack waiting
-  static constexpr QpMethod kPasses[] = {QpMethod::kActiveSetBrief, QpMethod::kActiveSet,
-                                         QpMethod::kInterior};
+  void finish() {
+    const std::size_t before = entries_.size();
+    run_task(QpMethod::kActiveSetOn, 1);
+    erase_solved();
+    // Where a vertex moves (LPs), further iterations would settle hardly any.
+    if (5 * entries_.size() < 4 * before) {
+      run_task(QpMethod::kActiveSetOn, kWarmIterations);
+      erase_solved();
+    }
+    run_task(QpMethod::kInterior, 0);
+    entries_.clear();
+  }
+
+  void run_task(QpMethod method, int rounds) {
+    if (entries_.empty()) return;
+    QpTask<T> task = task_;
+    task.method = method;
+    task.rounds = rounds;
+    task.entries = entries_.data();
+    run_layouts(qp_kernels().of<T>().solve, task, static_cast<std::int64_t>(entries_.size()));
+    if (method == QpMethod::kInterior) solve_unsolved(task, entries_);
+  }
+
+  void erase_solved() {
+    std::erase_if(entries_, [&](const QpEntry<T>& entry) { return status_[entry.slot] == kQpOk; });
+  }
 
   const QpTask<T>& task_;
   std::int32_t* status_;
@@ -176,9 +205,12 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     each([&](std::int64_t i, T& size) {
       size = tau_of[i];
       if (sides & kQpLower) add_plus(i, size);
-      if (sides & kQpUpper) add_minus(i, size);
+      if (sides == kQpUpper) add_minus(i, size);
     });
-    resolve.run();
+    if (sides == kQpBoth)
+      resolve.run_pairs();
+    else
+      resolve.run();
     // The rare rest: the other side for one-sided envelopes, then smaller steps on both.
     if (sides != kQpBoth) {
       each([&](std::int64_t i, T& size) {
@@ -210,7 +242,7 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     combine.plus_status = codes;
     combine.minus_status = codes + batch;
     combine.at = at;
-    combine.plus = first_half(both);
+    combine.plus = as_given(both);
     combine.minus = second_half(both, problem);
     combine.direction = quotient_direction<T>(out);
     combine.midpoint = quotient_midpoint<T>(out);

@@ -202,11 +202,6 @@ QpReport<T> solution_report(QpSolutionTensors& tensors) {
           std::get<7>(tensors).mutable_data_ptr<T>()};
 }
 
-template <class T>
-QpPoint<const T> first_half(const QpPoint<T>& point) {
-  return {point.x, point.y, point.z, point.z_lb, point.z_ub};
-}
-
 // Rows batch .. 2 batch - 1 of a point with twice the batch's rows
 template <class T>
 QpPoint<const T> second_half(const QpPoint<T>& point, const QpProblem<T>& problem) {

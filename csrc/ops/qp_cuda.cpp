@@ -28,6 +28,7 @@ QpSolutionTensors solve(const QpArguments& args, double eps, std::int64_t max_it
     task.settings = {static_cast<T>(eps), static_cast<int>(max_iter)};
     task.point = from(task.problem);
     task.method = task.point.x ? QpMethod::kWarmStart : QpMethod::kInterior;
+    task.rounds = kWarmIterations;
     task.solution = solution_point<T>(out);
     task.report = solution_report<T>(out);
     cuda::QpPlan plan{};
@@ -80,6 +81,7 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     task.settings = {static_cast<T>(eps), static_cast<int>(max_iter)};
     task.point = given_point<T>(task.problem, q, x, y, z, z_lb, z_ub);
     task.gradient = given_gradient<T>(task.problem, q, g_x, g_y, g_z, g_z_lb, g_z_ub);
+    task.rounds = kWarmIterations;
     task.solution = solution_point<T>(perturbed);
     task.report = solution_report<T>(perturbed);
 
@@ -100,7 +102,7 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     combine.plus_status = task.report.status;
     combine.minus_status = task.report.status + batch;
     combine.at = task.point;
-    combine.plus = first_half(task.solution);
+    combine.plus = as_given(task.solution);
     combine.minus = second_half(task.solution, task.problem);
     combine.direction = quotient_direction<T>(out);
     combine.midpoint = quotient_midpoint<T>(out);
