@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cases import Data, random_lp
+from cases import Data
 from lpgd_native import Status, solve_qp
 from test_qp_status import GOOD, INFEASIBLE, UNBOUNDED, stack
 
@@ -85,7 +85,9 @@ def test_no_bound(name, is_linear, unit):
     assert (s.status == Status.DUAL_INFEASIBLE).all()
     size = float(s.x.abs().max()) / unit
     for what, miss in proof_of_no_bound(data, s).items():
-        scale = {"value": 1.0, "lower": unit, "upper": unit}.get(what, 1.0 if "curv" not in what else 1 / unit)
+        scale = {"value": 1.0, "lower": unit, "upper": unit}.get(
+            what, 1.0 if "curv" not in what else 1 / unit
+        )
         assert float(miss.max()) <= 1e-6 * (1 + size) * scale, what
 
 

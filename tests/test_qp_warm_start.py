@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from cases import Data, parametrize_cases, random_lp, random_qp
-from lpgd_native import LPGD, Implicit, Status, solve_lp, solve_qp
+from cases import NAMES, Data, parametrize_cases, random_lp, random_qp
+from lpgd_native import LPGD, Implicit, Status, nn, solve_lp, solve_qp
 
 QP = random_qp(300, 16, n=12, m=10, p=3, lower=True, upper=True)
 LP = random_lp(301, 16, n=12)
@@ -153,3 +153,15 @@ def test_bad_input():
         solve_qp(*QP, warm_start=start._replace(x=start.x[:, :11]))
     with pytest.raises(ValueError, match=r"warm_start\.y must be \[16, 3\].*got \[4, 3\]"):
         solve_qp(*QP, warm_start=start._replace(y=start.y[:4]))
+
+
+def test_layers_take_it():
+    for layer, data in (
+        (nn.QPLayer(), QP),
+        (nn.LPLayer(), LP),
+    ):
+        blocks = {name: t for name, t in zip(NAMES, data, strict=True) if t is not None}
+        if isinstance(layer, nn.LPLayer):
+            blocks["c"] = blocks.pop("q")
+        start = layer(**blocks)
+        assert (layer(**blocks, warm_start=start).iterations == 1).all()

@@ -44,9 +44,8 @@ LPGD_HD void polish(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, S acc
   LPGD_FOR (g, i, M) work.z[i] = work.best_z[i];
   g.sync();
   QpOutcome<S> polished = out;
-  auto taken =
-      active_set(g, work, rho, S(eps), accept, kPolishIterations, kRefinements, T(kPatience), false, near,
-                 polished);
+  auto taken = active_set(g, work, rho, S(eps), accept, kPolishIterations, kRefinements,
+                          T(kPatience), false, near, polished);
   const S merit = polished.measure.merit;
   taken = mask_and(taken, mask_or(less(merit, out.measure.merit), less(merit, S(T(kFits) * eps))));
   LPGD_FOR (g, j, n) work.best_x[j] = select(taken, work.x[j], work.best_x[j]);
@@ -58,12 +57,11 @@ LPGD_HD void polish(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, S acc
 
 template <class S>
 LPGD_INLINE QpOutcome<S> no_outcome(S iterations) {
-  return {S(RealOf<S>(kQpMaxIterations)), iterations,
-          QpMeasure<S>{S(0), S(0), S(0), S(0), S(0)}};
+  return {S(RealOf<S>(kQpMaxIterations)), iterations, QpMeasure<S>{S(0), S(0), S(0), S(0), S(0)}};
 }
 
-// The interior point goes on in the lanes `left` until their merit is below `goal`, from the iterate
-// that it stopped at (best_s keeps its slacks), and its result is polished.
+// The interior point goes on in the lanes `left` until their merit is below `goal`, from the
+// iterate that it stopped at (best_s keeps its slacks), and its result is polished.
 template <class S, class Group>
 LPGD_HD void solve_on(const Group& g, QpWork<S>& work, S rho, RealOf<S> eps, S goal, int max_iter,
                       MaskOf<S> left, bool prove, QpOutcome<S>& out) {
@@ -108,8 +106,8 @@ LPGD_HD QpOutcome<S> solve_cold(const Group& g, QpWork<S>& work, S rho, RealOf<S
     out.status = select(left, S(T(kQpMaxIterations)), out.status);
     solve_on(g, work, rho, eps, tolerance, max_iter, left, true, out);
   }
-  const auto loose = mask_and(mask_and(usable, equal(out.status, ok)),
-                              less(S(T(kFits) * eps), out.measure.merit));
+  const auto loose =
+      mask_and(mask_and(usable, equal(out.status, ok)), less(S(T(kFits) * eps), out.measure.merit));
   if (any_lane(loose)) {
     solve_on(g, work, rho, eps, S(T(kBelowEps) * eps), max_iter, loose, false, out);
     out.status = select(loose, ok, out.status);
@@ -163,8 +161,8 @@ LPGD_HD void crossed_certificate(const Group& g, QpWork<S>& work, MaskOf<S> cros
 // x and z of the workspace in the units given, and a status for numbers that broke: zeros, never
 // nan.
 template <class S, class Group>
-LPGD_HD void finish(const Group& g, QpWork<S>& work, const QpVectorFacts<S>& facts,
-                    MaskOf<S> sound, QpOutcome<S>& out) {
+LPGD_HD void finish(const Group& g, QpWork<S>& work, const QpVectorFacts<S>& facts, MaskOf<S> sound,
+                    QpOutcome<S>& out) {
   using T = RealOf<S>;
   const int n = work.dims.n, M = work.dims.slots();
   normalise_rays(g, work, out.status);
@@ -214,10 +212,9 @@ LPGD_HD void try_again(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
   const auto usable = mask_and(sound, mask_not(facts.crossed));
   const auto failed = mask_or(equal(before.status, S(T(kQpMaxIterations))),
                               equal(before.status, S(T(kQpNumericalError))));
-  const auto unanswered =
-      mask_and(failed, less(before.iterations, S(T(task.settings.max_iter))));
-  const auto vague = mask_and(equal(before.status, S(T(kQpOk))),
-                              less(S(tolerance) * size, before.measure.merit));
+  const auto unanswered = mask_and(failed, less(before.iterations, S(T(task.settings.max_iter))));
+  const auto vague =
+      mask_and(equal(before.status, S(T(kQpOk))), less(S(tolerance) * size, before.measure.merit));
   const auto seen = mask_and(less(S(T(100) * tolerance), size), less(size, S(T(kSmallX))));
   const auto again = mask_and(usable, mask_or(unanswered, mask_and(vague, seen)));
   if (!any_lane(again)) return;
@@ -240,8 +237,8 @@ LPGD_HD void try_again(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
   g.sync();
 }
 
-// Solve entries [first, first + used) of the task. `fresh`: the workspace holds no matrices yet. What
-// active-set iterations leave unsolved is stored as it is, for kActiveSetOn to go on from.
+// Solve entries [first, first + used) of the task. `fresh`: the workspace holds no matrices yet.
+// What active-set iterations leave unsolved is stored as it is, for kActiveSetOn to go on from.
 template <class S, class Src, class Group>
 LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
                            std::int64_t first, int used, bool fresh) {
@@ -271,8 +268,8 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& t
     else
       load_point(g, work, task.point, lanes, work.x, work.z);
     const T patience = T(task.method == QpMethod::kActiveSet ? kPatience : kBriefPatience);
-    const auto held = active_set(g, work, rho, eps, eps, task.rounds, kRefinements, patience, false,
-                                 usable, out);
+    const auto held =
+        active_set(g, work, rho, eps, eps, task.rounds, kRefinements, patience, false, usable, out);
     out.status = select(held, S(T(kQpOk)), out.status);
     cold = task.method == QpMethod::kWarmStart && !any_lane(held);
   }
@@ -333,7 +330,8 @@ LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work, const QpImplicitT
   const QpLanes<S, Src> lanes = lanes_of<S>(static_cast<const QpEntry<Src>*>(nullptr), first, used);
   const QpPoint<const Src> none{nullptr, nullptr, nullptr, nullptr, nullptr};
   load_matrices(g, work, task.problem, lanes, fresh, !task.solved);
-  const QpVectorFacts<S> facts = load_vectors(g, work, task.problem, none, none, lanes, QpScales<S>{S(0), S(0)});
+  const QpVectorFacts<S> facts =
+      load_vectors(g, work, task.problem, none, none, lanes, QpScales<S>{S(0), S(0)});
   load_point(g, work, task.point, lanes, work.x, work.z);
   LPGD_FOR (g, j, n) work.rx[j] = S(0);
   LPGD_FOR (g, i, M) work.rz[i] = S(0);

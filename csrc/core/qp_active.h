@@ -39,8 +39,7 @@ LPGD_HD void guess_active(const Group& g, QpWork<S>& work) {
 // relative, the worst of all. The set with these rows moved goes to work.ds, their number to
 // `moved`.
 template <class S, class Group>
-LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale,
-                      S& moved) {
+LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale, S& moved) {
   const S sign = S(Precision<RealOf<S>>::sign_tolerance);
   S wrong = S(0), count = S(0);
   LPGD_FOR (g, i, work.dims.slots()) {
@@ -66,10 +65,10 @@ LPGD_HD S judge_signs(const Group& g, QpWork<S>& work, MaskOf<S> open, S z_scale
 // down to rounding: on a nearly degenerate problem a set whose signs are wrong by `eps` alone is
 // another set, and x off by far more. Lanes that met a point with every sign right to `eps` and a
 // merit below `accept` are returned; x, z hold the one whose signs were best (kept in last_x,
-// last_z meanwhile), and `out` gets its measure. A lane is given up where the number of rows to move
-// is not below `patience` times the one before; with a patience below 1, also where the first guess
-// has an eighth of the rows to move. `again`: the first guess and the factor are those of the last
-// call (last_Cx has kept the guess).
+// last_z meanwhile), and `out` gets its measure. A lane is given up where the number of rows to
+// move is not below `patience` times the one before; with a patience below 1, also where the first
+// guess has an eighth of the rows to move. `again`: the first guess and the factor are those of the
+// last call (last_Cx has kept the guess).
 template <class S, class Group>
 LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S accept, int max_iter,
                              int refinements, RealOf<S> patience, bool again, MaskOf<S> lanes,

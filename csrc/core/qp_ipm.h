@@ -200,8 +200,8 @@ LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int m
     g.sync();
     // An error well below what is left to do slows nothing down.
     const S target = S(Precision<T>::step_target) * max_of(max_of(mu, eps), largest);
-    kkt_solve_refined(g, work, rho, work.rx, work.rz, work.dx, work.dz,
-                      work.effort.refinements, target);
+    kkt_solve_refined(g, work, rho, work.rx, work.rz, work.dx, work.dz, work.effort.refinements,
+                      target);
     LPGD_FOR (g, i, M) work.ds[i] = (work.on[i] - work.equal_slot[i]) * (work.ds[i] - work.Cdx[i]);
     g.sync();
     const S most = S(T(1)) - min_of(S(T(0.01)), mu + S(T(1e-4)));

@@ -10,9 +10,9 @@
 // low-rank P). Redundant rows and free variables factor too.
 //
 // An LP with bounds and few rows is eliminated the other way ("by rows"): H without its rows is a
-// diagonal D, and dx goes first. What is factored is C D^-1 C' + theta + reg of the rows of G and A,
-// the normal equations of LP solvers. Refinement against the system above
-// takes the effect of the regularisation out again.
+// diagonal D, and dx goes first. What is factored is C D^-1 C' + theta + reg of the rows of G and
+// A, the normal equations of LP solvers. Refinement against the system above takes the effect of
+// the regularisation out again.
 #pragma once
 
 #include "qp_load.h"
@@ -93,9 +93,8 @@ LPGD_HD void kkt_factor(const Group& g, QpWork<S>& work, S diagonal) {
       work.tm[i] = select(used, S(1) / select(used, work.w[i], S(1)), off);
     }
     g.sync();
-    const NormalMatrix<S> rows{dims.rows(), dims.stride_rows(), S(1), nullptr,
-                               nullptr,     work.tm,            work.R, work.H_diag,
-                               n,           ld,                 work.panel};
+    const NormalMatrix<S> rows{dims.rows(), dims.stride_rows(), S(1), nullptr, nullptr,   work.tm,
+                               work.R,      work.H_diag,        n,    ld,      work.panel};
     cholesky(g, rows, Factor<S>{dims.rows(), dims.stride_rows(), work.L, work.L_inv});
     return;
   }

@@ -130,8 +130,8 @@ LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<Src>
     load_rows(g, work, lanes, problem.A, problem.stride_A, m, p, &work.facts[kFactFiniteA]);
     // the weight of an equality never changes, so its part of every normal matrix doesn't
     if (!work.dims.by_rows)
-      gram(g, work.Rt + m, work.dims.n, p, work.dims.stride_rows(),
-         S(1 / work.effort.equality_reg), work.AtA, work.dims.stride_n());
+      gram(g, work.Rt + m, work.dims.n, p, work.dims.stride_rows(), S(1 / work.effort.equality_reg),
+           work.AtA, work.dims.stride_n());
   }
 }
 

@@ -108,8 +108,9 @@ LPGD_HD S doubt(const Group& g, const QpRay<S>& ray, S least, S data) {
 
 template <class S>
 struct QpDoubt {
-  S least;                     // of the two rays looked at
-  MaskOf<S> worth, by_change;  // lanes whose ray is to be kept; those whose difference is the better
+  S least;  // of the two rays looked at
+  MaskOf<S> worth,
+      by_change;  // lanes whose ray is to be kept; those whose difference is the better
 };
 
 template <class S>
@@ -122,8 +123,8 @@ LPGD_INLINE QpDoubt<S> weigh(S by_change, S by_whole, MaskOf<S> open, S& least_d
 }
 
 // Multipliers along C'z = 0, z >= 0 (free for equalities), d'z < 0: no x meets the constraints.
-// Returns the doubt left, and keeps the multipliers in ray_z where, among the lanes of `open`, it is
-// the least so far. The fields of the last measure() are used.
+// Returns the doubt left, and keeps the multipliers in ray_z where, among the lanes of `open`, it
+// is the least so far. The fields of the last measure() are used.
 template <class S, class Group>
 LPGD_HD S proves_primal_infeasible(const Group& g, const QpWork<S>& work, MaskOf<S> open,
                                    S& least_doubt) {
@@ -200,8 +201,8 @@ LPGD_HD void take_rays(const Group& g, QpWork<S>& work, MaskOf<S> active, S stat
   g.sync();
   LPGD_FOR (g, j, work.dims.n) work.best_x[j] = select(dual, work.ray_x[j], work.best_x[j]);
   LPGD_FOR (g, i, work.dims.slots()) {
-    const S signed_part = select(less(S(0), work.equal_slot[i]), work.ray_z[i],
-                                 max_of(work.ray_z[i], S(0)));
+    const S signed_part =
+        select(less(S(0), work.equal_slot[i]), work.ray_z[i], max_of(work.ray_z[i], S(0)));
     work.best_z[i] = select(primal, work.on[i] * signed_part, work.best_z[i]);
   }
   g.sync();

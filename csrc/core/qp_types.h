@@ -69,9 +69,10 @@ constexpr int kWarmIterations = 8;
 
 enum class QpMethod : int {
   kInterior = 0,   // cold interior point, then a polish on the active set
-  kActiveSet = 1,      // warm: active-set iterations from the given point; status says whether it held
-  kActiveSetPair = 2,  // the same for both sides, +shift and -shift; -shift goes to row slot + batch
-  kActiveSetOn = 3,    // the same, from where another pass left the solution's row
+  kActiveSet = 1,  // warm: active-set iterations from the given point; status says whether it held
+  kActiveSetPair =
+      2,             // the same for both sides, +shift and -shift; -shift goes to row slot + batch
+  kActiveSetOn = 3,  // the same, from where another pass left the solution's row
   kWarmStart = 4,  // the same from a point that may be of no use; where none of the problems solved
                    // together comes to its end, the interior point goes on at once
 };

@@ -19,7 +19,7 @@ struct QpDims {
   int n, m, p, n_lb, n_ub;
   bool quadratic;
   bool by_rows;  // the KKT systems are eliminated to the rows of G and A, not to x (qp_kkt.h)
-  int width;  // rows of matrices are padded to whole vectors of it (RowVector)
+  int width;     // rows of matrices are padded to whole vectors of it (RowVector)
   LPGD_HOST_TOO int stride_n() const { return row_stride(n, width); }          // of P and L
   LPGD_HOST_TOO int stride_rows() const { return row_stride(rows(), width); }  // of Rt and panel
   LPGD_HOST_TOO int rows() const { return m + p; }
@@ -52,9 +52,9 @@ enum QpFact : int {
   kFacts
 };
 
-// How an attempt at a problem goes about it. The first is the fast one; the second, for what rounding
-// or a start near the boundary kept from its end, trades speed for care: equalities weigh less in
-// the normal matrix, so that they swallow less of the rest, and refinement makes up for it.
+// How an attempt at a problem goes about it. The first is the fast one; the second, for what
+// rounding or a start near the boundary kept from its end, trades speed for care: equalities weigh
+// less in the normal matrix, so that they swallow less of the rest, and refinement makes up for it.
 template <class T>
 struct QpEffort {
   T equality_reg, primal_reg;

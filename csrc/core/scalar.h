@@ -89,7 +89,8 @@ struct Precision<double> {
   static constexpr double slot_reg =
       1e-13;  // interior point: floor on s / z, so z / s stays finite
   static constexpr double equality_reg =
-      9.313225746154785e-10;  // slots that must hold with equality; 2^-30, so that AtA scales exactly
+      9.313225746154785e-10;  // slots that must hold with equality; 2^-30, so that AtA scales
+                              // exactly
   static constexpr double active_primal_reg = 1e-9;  // active-set systems
   // of the second attempt, where rounding or a start near the boundary kept the first from its end
   static constexpr bool second_attempt = true;

@@ -1,5 +1,6 @@
-// lpgd::solve_qp, lpgd::solve_qp_from, lpgd::resolve_qp, lpgd::implicit_qp, lpgd::outer_sum for CPU tensors, and the
-// schema of these ops. Batched arguments have one leading dimension, shared ones have none.
+// lpgd::solve_qp, lpgd::solve_qp_from, lpgd::resolve_qp, lpgd::implicit_qp, lpgd::outer_sum for CPU
+// tensors, and the schema of these ops. Batched arguments have one leading dimension, shared ones
+// have none.
 #include "ops/qp.h"
 
 #include <tuple>
@@ -305,7 +306,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lpgd, m) {
       "Tensor z_ub, Tensor status, Tensor iterations, Tensor residuals)");
   m.def(
       "solve_qp_from(Tensor? P, Tensor q, Tensor? G, Tensor? h, Tensor? A, Tensor? b, Tensor? lb, "
-      "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, float eps, int max_iter) "
+      "Tensor? ub, Tensor x, Tensor y, Tensor z, Tensor z_lb, Tensor z_ub, float eps, int "
+      "max_iter) "
       "-> (Tensor x_out, Tensor y_out, Tensor z_out, Tensor z_lb_out, Tensor z_ub_out, "
       "Tensor status, Tensor iterations, Tensor residuals)");
   m.def(

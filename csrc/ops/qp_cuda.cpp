@@ -1,5 +1,5 @@
-// lpgd::solve_qp, lpgd::solve_qp_from, lpgd::resolve_qp, lpgd::implicit_qp, lpgd::outer_sum for CUDA tensors. Their
-// schema is in qp.cpp. Nothing here waits for the device: statuses stay there.
+// lpgd::solve_qp, lpgd::solve_qp_from, lpgd::resolve_qp, lpgd::implicit_qp, lpgd::outer_sum for
+// CUDA tensors. Their schema is in qp.cpp. Nothing here waits for the device: statuses stay there.
 #include "cuda/qp.h"
 #include "ops/cuda_stream.h"
 #include "ops/qp.h"

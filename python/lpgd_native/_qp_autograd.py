@@ -113,7 +113,10 @@ class _Solve(torch.autograd.Function):
             return (None,) * 14
         grads = [None if g is None else g.contiguous() for g in upstream[:5]]
         direction, midpoint = _directions(data, point, grads, ctx.options)
-        return (*_parameter_gradients(data, direction, midpoint, ctx.needs_input_grad), *(None,) * 6)
+        return (
+            *_parameter_gradients(data, direction, midpoint, ctx.needs_input_grad),
+            *(None,) * 6,
+        )
 
 
 class _SolveWithJvp(_Solve):

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DATA_RANKS", "check_settings", "check_shapes"]
+__all__ = ["DATA_RANKS", "DEFAULT_MAX_ITER", "check_settings", "check_shapes"]
+
+DEFAULT_MAX_ITER = 100
 
 DATA_RANKS = (2, 1, 2, 1, 2, 1, 1, 1)
 """Core dimensions of P, q, G, h, A, b, lb, ub."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpgd_native._native import _C
-from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
+from lpgd_native._qp_checks import DATA_RANKS, DEFAULT_MAX_ITER, check_settings, check_shapes
 
 __all__ = ["NumpyQPSolution", "solve_qp_numpy"]
 
@@ -94,7 +94,7 @@ def solve_qp_numpy(
     *point, status, iterations, residuals = solver(
         *flat,
         default_eps if eps is None else eps,
-        max_iter or 60,
+        max_iter or DEFAULT_MAX_ITER,
         num_threads or os.cpu_count() or 1,
     )
     n = q.shape[-1]

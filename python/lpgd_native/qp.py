@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
 from lpgd_native._qp_autograd import NO_POINT, Options, solve
-from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
+from lpgd_native._qp_checks import DATA_RANKS, DEFAULT_MAX_ITER, check_settings, check_shapes
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit
 from lpgd_native.status import raise_on_failure
 
@@ -18,7 +18,6 @@ __all__ = ["DEFAULT_EPS", "DEFAULT_MAX_ITER", "QPSolution", "solve_lp", "solve_q
 
 # what each number type can reach on well-scaled problems, with a margin
 DEFAULT_EPS = {torch.float64: 1e-9, torch.float32: 1e-4}
-DEFAULT_MAX_ITER = 100
 _LP_GRADIENT = LPGD(tau=1.0, relative=True)
 
 
@@ -135,7 +134,9 @@ def solve_lp(
     along the loss gradient, both ways. Where the minimiser is not unique, the point returned is one
     of them, inside their set rather than at a vertex. All else as in `solve_qp`.
     """
-    return _solve("solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, warm_start, throw)
+    return _solve(
+        "solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, warm_start, throw
+    )
 
 
 def _solve(
@@ -156,8 +157,7 @@ def _solve(
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     given = _under_autocast((P, q, G, h, A, b, lb, ub))
-    _check_tensors(name, names, given)
-    data, batch = check_shapes(name, names, given)
+    data, batch = _checked(name, names, given)
     check_settings(name, eps, max_iter)
     if gradient is None:
         gradient = Implicit() if P is not None else _LP_GRADIENT
@@ -236,6 +236,37 @@ def _under_autocast(data: _Data) -> _Data:
         t.float() if isinstance(t, Tensor) and t.dtype in (torch.float16, torch.bfloat16) else t
         for t in data
     )
+
+
+# batch shapes of arguments that have passed the checks, by all that the checks look at: a training
+# loop brings the same shapes again and again
+_SEEN: dict[tuple[object, ...], tuple[int, ...]] = {}
+_MOST_SEEN = 256
+
+
+def _checked(
+    name: str, names: tuple[str, ...], given: _Data
+) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
+    """The arguments with empty blocks made None, and the batch shape."""
+    key = None
+    if not torch.compiler.is_compiling():
+        try:
+            key = (
+                name,
+                *[t if t is None else (t.shape, t.dtype, t.device, t.layout) for t in given],
+            )
+            seen = _SEEN.get(key)
+        except (AttributeError, TypeError):  # no tensors, or sizes that are symbols
+            key = seen = None
+        if seen is not None:
+            return given, seen
+    _check_tensors(name, names, given)
+    data, batch = check_shapes(name, names, given)
+    if key is not None and all(a is b for a, b in zip(data, given, strict=True)):
+        if len(_SEEN) >= _MOST_SEEN:
+            _SEEN.clear()
+        _SEEN[key] = batch
+    return data, batch
 
 
 def _check_tensors(name: str, names: tuple[str, ...], data: _Data) -> None:

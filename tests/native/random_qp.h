@@ -110,6 +110,20 @@ struct PointArrays {
     return {x.data(), y.data(), z.data(), z_lb.empty() ? nullptr : z_lb.data(),
             z_ub.empty() ? nullptr : z_ub.data()};
   }
+  // qp.batch rows from `first` on, the point alone
+  PointArrays rows(std::int64_t first, const RandomQp& qp) const {
+    PointArrays out(qp, qp.batch);
+    auto take = [&](const std::vector<double>& from, std::vector<double>& to, int width) {
+      std::copy_n(from.begin() + first * width, to.size(), to.begin());
+    };
+    take(x, out.x, qp.n);
+    take(y, out.y, qp.p);
+    take(z, out.z, qp.m);
+    take(z_lb, out.z_lb, qp.n);
+    take(z_ub, out.z_ub, qp.n);
+    return out;
+  }
+
   QpReport<double> report() { return {status.data(), iterations.data(), residuals.data()}; }
 
   double distance(const PointArrays& other) const {

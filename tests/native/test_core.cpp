@@ -86,7 +86,7 @@ void solve_packed(const RandomQp& qp, PointArrays& out) {
 const RandomQp kProblems[] = {
     {3, 1, 0, 0, false, true, 1}, {3, 2, 3, 1, false, true, 2}, {3, 5, 4, 2, true, true, 3},
     {3, 7, 0, 3, true, true, 4},  {3, 8, 6, 0, false, true, 5}, {3, 6, 5, 2, true, false, 6},
-    {2, 11, 9, 4, true, true, 7},
+    {2, 11, 9, 4, true, true, 7}, {3, 9, 2, 2, true, false, 8}, {3, 13, 0, 5, true, false, 9},
 };
 
 }  // namespace
@@ -242,6 +242,7 @@ LPGD_TEST(gradients_are_the_same_on_any_lanes) {
         task.settings = {1e-9, 60};
         task.point = at.given();
         task.gradient = gradient;
+        task.rounds = kWarmIterations;
         task.solution = perturbed.point();
         task.report = perturbed.report();
         QpCombine<double> combine{};
@@ -296,5 +297,107 @@ LPGD_TEST(gradients_are_the_same_on_any_lanes) {
         CHECK_NEAR(implicits[k].distance(implicits[0]), 0.0, 1e-8);
       }
     }
+  }
+}
+
+// Both sides at once and what goes on from there, against two cold solves; and a warm start.
+LPGD_TEST(warm_solves_are_cold_ones_on_any_lanes) {
+  constexpr double kShift = 0.05;
+  for (const RandomQp& qp : kProblems) {
+    PointArrays at(qp, qp.batch);
+    solve_scalar(qp, 0, at);
+    RandomQp noise(qp.batch, qp.n, qp.m, qp.p, qp.bounds, false, 98);
+    RandomQp plus = qp, minus = qp;
+    for (std::size_t j = 0; j < qp.q.size(); ++j) {
+      plus.q[j] += kShift * noise.q[j];
+      minus.q[j] -= kShift * noise.q[j];
+    }
+    PointArrays expected_plus(qp, qp.batch), expected_minus(qp, qp.batch);
+    solve_scalar(plus, 0, expected_plus);
+    solve_scalar(minus, 0, expected_minus);
+    for (const int lanes : kLaneCounts) {
+      PointArrays both(qp, 2 * qp.batch), again(qp, qp.batch);
+      QpTask<double> task{};
+      task.problem = qp.problem();
+      task.settings = {1e-9, 60};
+      task.rounds = kWarmIterations;
+      task.point = at.given();
+      QpTask<double> warm = task;
+      warm.method = QpMethod::kWarmStart;
+      warm.solution = again.point();
+      warm.report = again.report();
+      task.gradient = {noise.q.data(), nullptr, nullptr, nullptr, nullptr};
+      task.solution = both.point();
+      task.report = both.report();
+      std::vector<double> memory = workspace_for<double>(task.problem);
+      on_lanes(lanes, [&](const auto& group) {
+        QpWork<double> work;
+        work.bind(dims_of(task.problem, kWidth), memory.data());
+        QpTask<double> mine = task;
+        for (std::int64_t i = 0; i < qp.batch; ++i) {
+          const QpEntry<double> sides[] = {{i, i, kShift, 0.0}, {i, qp.batch + i, -kShift, 0.0}};
+          mine.entries = sides;
+          mine.method = QpMethod::kActiveSetPair;
+          solve_pairs(group, work, mine, 0, 1, i == 0);
+          for (int side = 0; side < 2; ++side)
+            for (const QpMethod method : {QpMethod::kActiveSetOn, QpMethod::kInterior}) {
+              const bool solved = both.status[static_cast<std::size_t>(sides[side].slot)] == kQpOk;
+              group.sync();  // it may be written again right after
+              if (solved) break;
+              mine.method = method;
+              solve_entries(group, work, mine, side, 1, false);
+            }
+          solve_entries(group, work, warm, i, 1, false);
+        }
+      });
+      for (const std::int32_t status : both.status) CHECK(status == kQpOk);
+      CHECK_NEAR(both.rows(0, qp).distance(expected_plus), 0.0, 1e-8);
+      CHECK_NEAR(both.rows(qp.batch, qp).distance(expected_minus), 0.0, 1e-8);
+      for (const std::int32_t steps : again.iterations) CHECK(steps == 1);
+      CHECK_NEAR(again.distance(at), 0.0, 1e-8);
+    }
+  }
+}
+
+LPGD_TEST(units_of_x_are_the_same_on_any_lanes) {
+  for (const double unit : {1e-6, 1e6}) {
+    RandomQp qp(3, 6, 5, 2, true, true, 12);
+    PointArrays at(qp, qp.batch);
+    solve_scalar(qp, 0, at);
+    for (auto* v : {&qp.q, &qp.h, &qp.b, &qp.lb, &qp.ub})
+      for (double& value : *v) value *= unit;
+    for (const int lanes : kLaneCounts) {
+      PointArrays scaled(qp, qp.batch);
+      solve_scalar(qp, lanes, scaled);
+      for (const std::int32_t status : scaled.status) CHECK(status == kQpOk);
+      for (auto* v : {&scaled.x, &scaled.y, &scaled.z, &scaled.z_lb, &scaled.z_ub})
+        for (double& value : *v) value /= unit;
+      CHECK_NEAR(scaled.distance(at), 0.0, 1e-9);
+    }
+  }
+}
+
+// Klee and Minty's cube in powers of five: right-hand sides from 5 to 1e7, which the first attempt
+// does not solve.
+LPGD_TEST(the_second_attempt_is_the_same_on_any_lanes) {
+  constexpr int n = 10;
+  RandomQp qp(1, n, n, 0, true, false, 13);
+  double power = 1;
+  for (int i = 0; i < n; ++i) {
+    const auto I = static_cast<std::size_t>(i);
+    power *= 5;
+    for (int j = 0; j < n; ++j)
+      qp.G[static_cast<std::size_t>(i * n + j)] =
+          j > i ? 0.0 : (j == i ? 1.0 : std::ldexp(2.0, i - j));
+    qp.h[I] = power;
+    qp.q[I] = -std::ldexp(1.0, n - 1 - i);
+    qp.lb[I] = 0;
+    qp.ub[I] = 1e20;
+  }
+  for (const int lanes : kLaneCounts) {
+    PointArrays out(qp, 1);
+    solve_scalar(qp, lanes, out);
+    CHECK(out.status[0] == kQpOk);
+    CHECK_NEAR(out.x[n - 1] / power, 1.0, 1e-8);
   }
 }

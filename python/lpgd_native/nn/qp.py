@@ -83,6 +83,8 @@ class QPLayer(_ProgramLayer):
         b: Tensor | None = None,
         lb: Tensor | None = None,
         ub: Tensor | None = None,
+        *,
+        warm_start: QPSolution | None = None,
     ) -> QPSolution:
         """Solve with the blocks given here in place of those held."""
         linear = self._block("q", q)
@@ -100,6 +102,7 @@ class QPLayer(_ProgramLayer):
             gradient=self.gradient,
             eps=self.eps,
             max_iter=self.max_iter,
+            warm_start=warm_start,
             throw=self.throw,
         )
 
@@ -137,6 +140,8 @@ class LPLayer(_ProgramLayer):
         b: Tensor | None = None,
         lb: Tensor | None = None,
         ub: Tensor | None = None,
+        *,
+        warm_start: QPSolution | None = None,
     ) -> QPSolution:
         """Solve with the blocks given here in place of those held."""
         linear = self._block("c", c)
@@ -153,5 +158,6 @@ class LPLayer(_ProgramLayer):
             gradient=self.gradient,
             eps=self.eps,
             max_iter=self.max_iter,
+            warm_start=warm_start,
             throw=self.throw,
         )
