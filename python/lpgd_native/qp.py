@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
-from lpgd_native._qp_autograd import NO_POINT, Options, solve
-from lpgd_native._qp_checks import DATA_RANKS, DEFAULT_MAX_ITER, check_settings, check_shapes
+from lpgd_native._qp_autograd import solve
+from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
+from lpgd_native._qp_methods import METHODS, NO_POINT, Options
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit
 from lpgd_native.status import raise_on_failure
 
@@ -18,6 +19,7 @@ __all__ = ["DEFAULT_EPS", "DEFAULT_MAX_ITER", "QPSolution", "solve_lp", "solve_q
 
 # what each number type can reach on well-scaled problems, with a margin
 DEFAULT_EPS = {torch.float64: 1e-9, torch.float32: 1e-4}
+DEFAULT_MAX_ITER = METHODS["ipm"].default_max_iter
 _LP_GRADIENT = LPGD(tau=1.0, relative=True)
 
 
@@ -62,6 +64,7 @@ def solve_qp(
     max_iter: int | None = None,
     warm_start: QPSolution | None = None,
     throw: bool = False,
+    method: str = "auto",
 ) -> QPSolution:
     """argmin_x 1/2 x'Px + q'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
 
@@ -87,6 +90,7 @@ def solve_qp(
             instance one epoch ago), [...] or shared. Where its active set is, or is nearly, the one
             sought, a solve costs one or two factorisations; else the item is solved as without it.
             The answer is the same to the tolerance. No gradient flows into it.
+        method: the solver. ``"ipm"``: the interior point below. ``"auto"``: ``"ipm"``.
         throw: raise a SolverError that lists the items whose status is not OK (synchronises a GPU).
 
     Returns:
@@ -109,7 +113,9 @@ def solve_qp(
     Method: Mehrotra's predictor-corrector interior point, bounds as diagonals, static
     regularisation with iterative refinement, then active-set iterations from its result.
     """
-    return _solve("solve_qp", P, q, G, h, A, b, lb, ub, gradient, eps, max_iter, warm_start, throw)
+    return _solve(
+        "solve_qp", P, q, G, h, A, b, lb, ub, gradient, eps, max_iter, warm_start, throw, method
+    )
 
 
 def solve_lp(
@@ -126,6 +132,7 @@ def solve_lp(
     max_iter: int | None = None,
     warm_start: QPSolution | None = None,
     throw: bool = False,
+    method: str = "auto",
 ) -> QPSolution:
     """argmin_x c'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
 
@@ -135,7 +142,7 @@ def solve_lp(
     of them, inside their set rather than at a vertex. All else as in `solve_qp`.
     """
     return _solve(
-        "solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, warm_start, throw
+        "solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, warm_start, throw, method
     )
 
 
@@ -154,6 +161,7 @@ def _solve(
     max_iter: int | None,
     warm_start: QPSolution | None,
     throw: bool,
+    method: str,
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     given = _under_autocast((P, q, G, h, A, b, lb, ub))
@@ -163,16 +171,23 @@ def _solve(
         gradient = Implicit() if P is not None else _LP_GRADIENT
     elif not isinstance(gradient, (Implicit, LPGD)):
         raise TypeError(f"{name}: gradient must be Implicit() or LPGD(...), got {gradient!r}")
+    if method == "auto":
+        method = "ipm"
+    solver = METHODS.get(method)
+    if solver is None:
+        raise ValueError(f"{name}: method must be one of {_listed_methods()}, got {method!r}")
+    if solver.check is not None:
+        solver.check(name, data)
     q = data[1]
     eps = DEFAULT_EPS[q.dtype] if eps is None else float(eps)
-    max_iter = DEFAULT_MAX_ITER if max_iter is None else max_iter
+    max_iter = solver.default_max_iter if max_iter is None else max_iter
 
     flat = tuple(
         None if t is None else flatten_batch(t, rank, batch)
         for t, rank in zip(data, DATA_RANKS, strict=True)
     )
     start = NO_POINT if warm_start is None else _start(name, warm_start, data, batch)
-    options = Options(name, gradient, eps, max_iter)
+    options = Options(name, gradient, eps, max_iter, method)
     *point, status, iterations, residuals = solve(flat, options, start)
     n = q.shape[-1]
     facts = (status, iterations, *residuals.unbind(-1))
@@ -225,6 +240,10 @@ def _start(
 _Data = tuple[Tensor | None, ...]
 
 
+def _listed_methods() -> str:
+    return ", ".join(f'"{known}"' for known in ("auto", *METHODS))
+
+
 def _under_autocast(data: _Data) -> _Data:
     """Half precision up to float32, as autocast does for ops that need it."""
     if not any(isinstance(t, Tensor) and t.dtype in (torch.float16, torch.bfloat16) for t in data):
@@ -246,7 +265,7 @@ _MOST_SEEN = 256
 
 def _checked(
     name: str, names: tuple[str, ...], given: _Data
-) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
+) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """The arguments with empty blocks made None, and the batch shape."""
     key = None
     if not torch.compiler.is_compiling():
