@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
+from lpgd_native._pdhg import is_sparse, solve_pdhg
 from lpgd_native._qp_autograd import Options, solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit
@@ -18,6 +19,8 @@ __all__ = ["DEFAULT_EPS", "DEFAULT_MAX_ITER", "QPSolution", "solve_lp", "solve_q
 # what each number type can reach on well-scaled problems, with a margin
 DEFAULT_EPS = {torch.float64: 1e-9, torch.float32: 1e-4}
 DEFAULT_MAX_ITER = 60
+Method = Literal["auto", "ipm", "pdhg"]
+METHODS: tuple[str, ...] = get_args(Method)
 _LP_GRADIENT = LPGD(tau=1.0, relative=True)
 
 
@@ -61,6 +64,7 @@ def solve_qp(
     eps: float | None = None,
     max_iter: int | None = None,
     throw: bool = False,
+    method: Method = "auto",
 ) -> QPSolution:
     """argmin_x 1/2 x'Px + q'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
 
@@ -82,6 +86,11 @@ def solve_qp(
             solve on it makes the solution exact to rounding.
         max_iter: interior-point iterations, default 60 (10 to 20 are usual).
         throw: raise a SolverError that lists the items whose status is not OK (synchronises a GPU).
+        method: ``"ipm"``, the dense interior point; ``"pdhg"``, a first-order method for sparse P,
+            G, A (torch.sparse_csr: [m, n], or [B, m, n] with one pattern), on the CPU, with eps
+            1e-6 (float32: 1e-4) and max_iter 100 000 as defaults and ``LPGD`` gradients alone
+            (default ``LPGD(tau=1.0, relative=True)``), those of P, G, A on the pattern.
+            ``"auto"``: pdhg where a matrix is sparse, else ipm.
 
     Returns:
         QPSolution. A failed item has its reason in ``status`` and never touches its neighbours;
@@ -100,7 +109,7 @@ def solve_qp(
     Method: Mehrotra's predictor-corrector interior point, bounds as diagonals, static
     regularisation with iterative refinement, then active-set iterations from its result.
     """
-    return _solve("solve_qp", P, q, G, h, A, b, lb, ub, gradient, eps, max_iter, throw)
+    return _solve("solve_qp", P, q, G, h, A, b, lb, ub, gradient, eps, max_iter, throw, method)
 
 
 def solve_lp(
@@ -116,6 +125,7 @@ def solve_lp(
     eps: float | None = None,
     max_iter: int | None = None,
     throw: bool = False,
+    method: Method = "auto",
 ) -> QPSolution:
     """argmin_x c'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
 
@@ -124,7 +134,7 @@ def solve_lp(
     along the loss gradient, both ways. Where the minimiser is not unique, the point returned is one
     of them, inside their set rather than at a vertex. All else as in `solve_qp`.
     """
-    return _solve("solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, throw)
+    return _solve("solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, throw, method)
 
 
 def _solve(
@@ -141,9 +151,17 @@ def _solve(
     eps: float | None,
     max_iter: int | None,
     throw: bool,
+    method: str,
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     given = _under_autocast((P, q, G, h, A, b, lb, ub))
+    if method not in METHODS:
+        raise ValueError(f"{name}: method must be one of {', '.join(METHODS)}, got {method!r}")
+    if method == "pdhg" or (method == "auto" and any(map(is_sparse, given))):
+        found = solve_pdhg(name, given, gradient, eps, max_iter)
+        if throw:
+            raise_on_failure(name, found.status)
+        return QPSolution(*found.point, found.status, found.iterations, *found.residuals)
     _check_tensors(name, names, given)
     data, batch = check_shapes(name, names, given)
     check_settings(name, eps, max_iter)
