@@ -177,7 +177,9 @@ def portfolio(n: int, factors: int, count: int) -> Data:
     P = torch.zeros(size, size, dtype=F64)
     P.diagonal()[:n] = 0.1 + torch.rand(n, generator=g, dtype=F64)
     P.diagonal()[n:] = 1.0
-    F = torch.randn(factors, n, generator=g, dtype=F64) * (torch.rand(factors, n, generator=g) < 0.5)
+    F = torch.randn(factors, n, generator=g, dtype=F64) * (
+        torch.rand(factors, n, generator=g) < 0.5
+    )
     A = torch.zeros(factors + 1, size, dtype=F64)
     A[:factors, :n], A[:factors, n:], A[factors, :n] = F, -torch.eye(factors), 1.0
     q = torch.zeros(count, size, dtype=F64)
@@ -207,7 +209,9 @@ def lasso(n: int, rows: int, weight: float) -> Data:
     return Data(P, q, G, torch.zeros(2 * n, dtype=F64), A, y)
 
 
-@pytest.mark.parametrize("data", [portfolio(40, 4, 5), lasso(15, 25, 0.7)], ids=["portfolio", "lasso"])
+@pytest.mark.parametrize(
+    "data", [portfolio(40, 4, 5), lasso(15, 25, 0.7)], ids=["portfolio", "lasso"]
+)
 def test_sparse_qp_against_the_interior_point(data):
     expected = solve_qp(*data)
     sparse = [to_csr(t) if k in (0, 2, 4) else t for k, t in enumerate(data)]
@@ -265,7 +269,7 @@ def test_infeasible_and_unbounded_sparse_lps(seed):
     dual = {"c": h, "G": -G.T.tocsr(), "h": problem["c"], "lb": np.zeros(42)}
     assert solve_lp(**arguments(dual)).status == Status.DUAL_INFEASIBLE
     # side by side with one that is solved
-    both = {key: value for key, value in arguments({**problem, "G": G, "h": h}).items()}
+    both = arguments({**problem, "G": G, "h": h})
     both["h"] = torch.stack([both["h"], tensor(np.r_[problem["h"], 100.0, 100.0])])
     assert solve_lp(**both).status.tolist() == [Status.PRIMAL_INFEASIBLE, Status.OK]
 
@@ -342,7 +346,9 @@ def test_gradients_are_those_of_the_dense_path(strategy, shared, linear):
     count, n, m, p = 4, 9, 6, 2
 
     def sparse_normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=g, dtype=F64) * (torch.rand(shape[-2:], generator=g) < 0.6)
+        return torch.randn(*shape, generator=g, dtype=F64) * (
+            torch.rand(shape[-2:], generator=g) < 0.6
+        )
 
     lead = () if shared else (count,)
     M = sparse_normal(*lead, n, n)
@@ -372,7 +378,9 @@ def test_gradients_are_those_of_the_dense_path(strategy, shared, linear):
             # P = MM' has all entries; of a pattern the dense gradient is cut out
             kept = leaf.to_dense() != 0
             grad, expected = grad.to_dense()[kept], expected[kept]
-        torch.testing.assert_close(grad, expected, rtol=1e-5, atol=1e-5, msg=lambda t, n=name: f"{n}: {t}")
+        torch.testing.assert_close(
+            grad, expected, rtol=1e-5, atol=1e-5, msg=lambda t, n=name: f"{n}: {t}"
+        )
 
 
 def test_gradient_of_values_and_of_a_dense_matrix():
@@ -381,7 +389,9 @@ def test_gradient_of_values_and_of_a_dense_matrix():
     h, c = torch.tensor([4.0, 5.0], dtype=F64), torch.tensor([-1.0, -1.2], dtype=F64)
     zero = torch.zeros(2, dtype=F64)
     values = G.flatten().clone().requires_grad_()
-    made = torch.sparse_csr_tensor(torch.tensor([0, 2, 4]), torch.tensor([0, 1, 0, 1]), values, (2, 2))
+    made = torch.sparse_csr_tensor(
+        torch.tensor([0, 2, 4]), torch.tensor([0, 1, 0, 1]), values, (2, 2)
+    )
     solve_lp(c, made, h, lb=zero, gradient=LPGD(0.3, rho=1.0)).x[0].backward()
     dense = G.clone().requires_grad_()
     solve_lp(c, dense, h, lb=zero, gradient=LPGD(0.3, rho=1.0), method="pdhg").x[0].backward()
@@ -455,9 +465,16 @@ def bad_inputs():
     c, lb = torch.ones(3, dtype=F64), torch.zeros(3, dtype=F64)
     G, h = torch.eye(3, dtype=F64).to_sparse_csr(), torch.ones(3, dtype=F64)
     two = torch.sparse_csr_tensor(
-        torch.tensor([[0, 1, 1], [0, 0, 1]]), torch.tensor([[0], [0]]), torch.ones(2, 1, dtype=F64), (2, 2, 3)
+        torch.tensor([[0, 1, 1], [0, 0, 1]]),
+        torch.tensor([[0], [0]]),
+        torch.ones(2, 1, dtype=F64),
+        (2, 2, 3),
     )
-    yield {"c": c, "G": G.to_dense().to_sparse_coo(), "h": h}, ValueError, "G must be dense or torch.sparse_csr"
+    yield (
+        {"c": c, "G": G.to_dense().to_sparse_coo(), "h": h},
+        ValueError,
+        "G must be dense or torch.sparse_csr",
+    )
     yield {"c": c.to_sparse(), "G": G, "h": h}, ValueError, "c must be dense, got layout"
     yield {"c": c, "G": two, "h": h[:2]}, ValueError, "all items of G must have one pattern"
     yield {"c": c, "G": G, "h": h[:2]}, ValueError, r"h must be \[..., m\] with m = 3"
@@ -495,6 +512,8 @@ def test_bad_warm_start(start, error, message):
 def test_no_second_derivative():
     problem = arguments(LPS["transport"])
     problem["c"].requires_grad_()
-    (g,) = torch.autograd.grad(solve_lp(**problem).x.square().sum(), problem["c"], create_graph=True)
+    (g,) = torch.autograd.grad(
+        solve_lp(**problem).x.square().sum(), problem["c"], create_graph=True
+    )
     with pytest.raises(RuntimeError, match="differentiate twice"):
         g.sum().backward()

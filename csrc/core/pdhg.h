@@ -103,8 +103,8 @@ LPGD_HD PdhgMeasure<S> pdhg_measure(PdhgWork<S, V>& work, const PdhgFacts<S>& fa
     size_dual = max_of(size_dual, size * unit);
     quadratic += x * Px;
     objective += work.q[j] * x;
-    dual_objective += select(has_lb, work.lb[j] * z_lb, zero) -
-                      select(has_ub, work.ub[j] * z_ub, zero);
+    dual_objective +=
+        select(has_lb, work.lb[j] * z_lb, zero) - select(has_ub, work.ub[j] * z_ub, zero);
     out.fixed += dx * dx / steps.tau;
     const S far = x - work.x0[j];
     out.dx += far * far;
@@ -177,12 +177,14 @@ LPGD_HD void store_pdhg(const PdhgWork<S, V>& work, const PdhgTask<T>& task,
   const PdhgMatrices<V>& a = work.matrices;
   const int n = a.n, p = task.problem.p, m = task.problem.m;
   const S rho = facts.p_factor * facts.rho;
-  const auto put = [&](T* to, S value) { *to = keep ? static_cast<T>(get_lane(value, lane)) : T(0); };
+  const auto put = [&](T* to, S value) {
+    *to = keep ? static_cast<T>(get_lane(value, lane)) : T(0);
+  };
   for (int j = 0; j < n; ++j) {
     const S column = S(a.column[j]);
     put(task.solution.x + item * n + j, work.tx[j] * column / facts.beta);
-    const S slope = (facts.p_factor * work.PTx[j] + rho * column * column * work.tx[j] +
-                     work.q[j] + work.CTy[j]) /
+    const S slope = (facts.p_factor * work.PTx[j] + rho * column * column * work.tx[j] + work.q[j] +
+                     work.CTy[j]) /
                     (column * facts.gamma);
     const S infinity = S(RealOf<S>(__builtin_inf()));
     const auto has_lb = less(-infinity, work.lb[j]), has_ub = less(work.ub[j], infinity);
@@ -206,8 +208,7 @@ LPGD_HD void report_pdhg(const PdhgTask<T>& task, const PdhgMeasure<S>& measure,
   task.report.iterations[item] = iterations;
   const S values[3] = {measure.primal, measure.dual, measure.gap};
   for (int r = 0; r < 3; ++r)
-    task.report.residuals[3 * item + r] =
-        keep ? static_cast<T>(get_lane(values[r], lane)) : none;
+    task.report.residuals[3 * item + r] = keep ? static_cast<T>(get_lane(values[r], lane)) : none;
 }
 
 // Solves the items of the lanes. `fresh`: the workspace holds no matrices of this task yet, or not
@@ -297,10 +298,9 @@ LPGD_HD void pdhg_solve(PdhgWork<S, V>& work, const PdhgTask<T>& task, const Pdh
         const auto sound = mask_and(moved, mask_and(is_finite(measure.dx), is_finite(measure.dy)));
         const S ratio = sqrt_of(select(sound, measure.dy, one) / select(sound, measure.dx, one));
         const S span = S(R(kWeightSpan));
-        const S weight =
-            max_of(one / span, min_of(span, sqrt_of(steps.weight * ratio)));
-        steps = steps_for(work, facts, ridge,
-                          select(mask_and(restart, sound), weight, steps.weight));
+        const S weight = max_of(one / span, min_of(span, sqrt_of(steps.weight * ratio)));
+        steps =
+            steps_for(work, facts, ridge, select(mask_and(restart, sound), weight, steps.weight));
       }
     }
     restarted = any_lane(restart);

@@ -63,10 +63,10 @@ LPGD_INLINE S load_lanes(const PdhgLanes& lanes, const T* from, std::int64_t str
 
 template <class S>
 struct PdhgFacts {
-  S bad, crossed;        // 1: data that is not finite; no point within the bounds
-  S beta, gamma;         // factors of x and the right-hand sides, of y and the costs
-  S p_factor;            // of P: gamma / beta
-  S rho;                 // of the identity, before column^2
+  S bad, crossed;  // 1: data that is not finite; no point within the bounds
+  S beta, gamma;   // factors of x and the right-hand sides, of y and the costs
+  S p_factor;      // of P: gamma / beta
+  S rho;           // of the identity, before column^2
 };
 
 template <class S, class V, class T>

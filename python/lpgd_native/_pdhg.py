@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
-from lpgd_native._pdhg_autograd import PdhgOptions, Pattern, solve
+from lpgd_native._pdhg_autograd import Pattern, PdhgOptions, solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native.gradients import LPGD, GradientStrategy
 
@@ -128,9 +128,7 @@ def _check_tensors(name: str, names: tuple[str, ...], data: tuple[Tensor | None,
             raise TypeError(f"{name}: {arg} must be a torch.Tensor, got {type(tensor).__name__}")
         if tensor.dtype not in DEFAULT_PDHG_EPS:
             raise TypeError(f"{name}: {arg} must be float32 or float64, got {tensor.dtype}")
-        allowed = (
-            (torch.strided, torch.sparse_csr) if index in _MATRICES else (torch.strided,)
-        )
+        allowed = (torch.strided, torch.sparse_csr) if index in _MATRICES else (torch.strided,)
         if tensor.layout not in allowed:
             wanted = "dense or torch.sparse_csr" if index in _MATRICES else "dense"
             raise ValueError(f"{name}: {arg} must be {wanted}, got layout {tensor.layout}")
