@@ -164,7 +164,7 @@ def _pattern_and_values(name: str, arg: str, matrix: Tensor) -> tuple[Pattern, T
         crow, col = crow[0], col[0]
     if matrix.dense_dim() != 0:
         raise ValueError(f"{name}: {arg} must have no dense dimensions")
-    values: Tensor = matrix.values()  # type: ignore[no-untyped-call]
+    values: Tensor = matrix.values()
     return Pattern(crow.contiguous(), col.contiguous(), rows, cols), values
 
 
