@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lpgd_native import _pdhg_ops as _pdhg_ops
-from lpgd_native._qp_autograd import Options, _warn_of_fallbacks
+from lpgd_native._qp_autograd import _warn_of_fallbacks
 from lpgd_native._qp_forward import relative_tau
+from lpgd_native._qp_methods import Options
 from lpgd_native.gradients import LPGD
 from lpgd_native.status import GradientStatus
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,29 +12,19 @@ from torch import Tensor
 from lpgd_native._batching import vmap_flattened
 from lpgd_native._qp_checks import DATA_RANKS
 from lpgd_native._qp_forward import implicit_tangents, lpgd_tangents, relative_tau
+from lpgd_native._qp_methods import METHODS, Options
 from lpgd_native._qp_ops import IMPLICIT_RANKS
-from lpgd_native.gradients import LPGD, GradientStrategy
+from lpgd_native.gradients import LPGD
 from lpgd_native.status import GradientStatus
 
 __all__ = ["Options", "solve"]
 
 # an overload by name costs less than a packet, which looks for the one that fits
-_raw_solve = torch.ops.lpgd.solve_qp.default
-_raw_resolve = torch.ops.lpgd.resolve_qp.default
 _raw_implicit = torch.ops.lpgd.implicit_qp.default
 _raw_outer_sum = torch.ops.lpgd.outer_sum.default
 
 _SIDES = {"lower": 1, "upper": 2, "average": 3}
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a solve needs beside its tensors."""
-
-    name: str  # of the public function, for messages
-    gradient: GradientStrategy
-    eps: float
-    max_iter: int
+_OPTIONS = len(IMPLICIT_RANKS)  # place of the options among the arguments of _vector_jacobian
 
 
 def solve(data: tuple[Tensor | None, ...], options: Options) -> tuple[Tensor, ...]:
@@ -48,7 +37,7 @@ def solve(data: tuple[Tensor | None, ...], options: Options) -> tuple[Tensor, ..
     else:
         function = _SolveEager
     out: tuple[Tensor, ...] = function.apply(*data, options)  # type: ignore[no-untyped-call]
-    return out
+    return out[:8]
 
 
 class _Solve(torch.autograd.Function):
@@ -58,8 +47,7 @@ class _Solve(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         # spelled out: torch.compile counts the parameters to tell this form from forward(ctx, ...)
         data = (P, q, G, h, A, b, lb, ub)
-        out: tuple[Tensor, ...] = _raw_solve(*data, options.eps, options.max_iter)
-        return out
+        return METHODS[options.method].solve(data, options)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -67,8 +55,8 @@ class _Solve(torch.autograd.Function):
         ctx.options = options
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[5:])
-        ctx.save_for_backward(*data, *output[:6])
-        ctx.save_for_forward(*data, *output[:6])
+        ctx.save_for_backward(*data, *output[:6], *output[8:])
+        ctx.save_for_forward(*data, *output[:6], *output[8:])
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
@@ -76,27 +64,32 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
-        data, point = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
+        data, point, state = _saved(ctx)
         if all(g is None for g in upstream[:5]):
             return (None,) * 9
         grads = [None if g is None else g.contiguous() for g in upstream[:5]]
-        direction, midpoint = _directions(data, point, grads, ctx.options)
+        direction, midpoint = _directions(data, point, grads, ctx.options, state)
         return (*_parameter_gradients(data, direction, midpoint, ctx.needs_input_grad), None)
+
+
+def _saved(ctx: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
+    """Data, point with its status, and what else the method keeps for its re-solve."""
+    saved = ctx.saved_tensors
+    return saved[:8], saved[8:14], saved[14:]
 
 
 class _SolveWithJvp(_Solve):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor | None, ...]:
         options = ctx.options
-        data, point = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
+        data, point, state = _saved(ctx)
         if all(t is None for t in tangents[:8]):
             out = tuple(torch.zeros_like(p) for p in point[:5])
         elif isinstance(options.gradient, LPGD):
-            settings = (options.eps, options.max_iter)
-            out = lpgd_tangents(data, point, tangents[:8], options.gradient, *settings)
+            out = lpgd_tangents(data, point, tangents[:8], options.gradient, options)
         else:
             out = implicit_tangents(data, point, tangents[:8])
-        return (*out, None, None, None)
+        return (*out, *(None,) * (3 + len(state)))
 
 
 class _SolveEager(torch.autograd.Function):
@@ -114,7 +107,7 @@ class _SolveEager(torch.autograd.Function):
 
 def _vector_jacobian(*args: Any) -> tuple[Tensor, ...]:
     """Outputs of implicit_qp or resolve_qp: five directions (LPGD: and midpoints), a status."""
-    *tensors, options = args
+    tensors, options, state = args[:_OPTIONS], args[_OPTIONS], args[_OPTIONS + 1 :]
     strategy = options.gradient
     result: tuple[Tensor, ...]
     if isinstance(strategy, LPGD):
@@ -127,8 +120,7 @@ def _vector_jacobian(*args: Any) -> tuple[Tensor, ...]:
         else:
             rho = x.new_full((batch,), strategy.rho + strategy.rho_over_tau * strategy.tau)
         sides = _SIDES[strategy.envelope]
-        settings = (sides, options.eps, options.max_iter)
-        result = _raw_resolve(*tensors, tau, rho, *settings)
+        result = METHODS[options.method].resolve(tensors, tau, rho, sides, state, options)
     else:
         result = _raw_implicit(*tensors)
     return result
@@ -143,12 +135,12 @@ class _VectorJacobian(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.name = inputs[-1].name
+        ctx.name = inputs[_OPTIONS].name
         ctx.mark_non_differentiable(output[-1])
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Any, Any]:
-        ranks = (*IMPLICIT_RANKS, None)
+        ranks = (*IMPLICIT_RANKS, None, *(1,) * (len(args) - _OPTIONS - 1))
         return vmap_flattened(_VectorJacobian.apply, ranks, info, in_dims, args)
 
     @staticmethod
@@ -168,8 +160,9 @@ def _directions(
     point: tuple[Tensor, ...],
     grads: list[Tensor | None],
     options: Options,
+    state: tuple[Tensor, ...],
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    args = (*data, *point, *grads, options)
+    args = (*data, *point, *grads, options, *state)
     # torch.compile has no second derivative and says so itself; nested Functions it can't trace.
     # Without create_graph nothing can be differentiated again.
     direct = torch.compiler.is_compiling() or not torch.is_grad_enabled()

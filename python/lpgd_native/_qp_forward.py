@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native._qp_checks import DATA_RANKS
+from lpgd_native._qp_methods import METHODS, Options
 from lpgd_native.gradients import LPGD
 
 __all__ = ["implicit_tangents", "lpgd_tangents", "relative_tau"]
@@ -36,8 +37,7 @@ def lpgd_tangents(
     point: Sequence[Tensor],
     tangents: _Tensors,
     strategy: LPGD,
-    eps: float,
-    max_iter: int,
+    options: Options,
 ) -> tuple[Tensor, ...]:
     """(z*(w + tau w') - z*(w - tau w')) / (2 tau), or one side of it.
 
@@ -54,7 +54,7 @@ def lpgd_tangents(
             w if t is None or w is None else w + sign * tau.reshape(-1, *(1,) * rank) * t
             for w, t, rank in zip(data, tangents, DATA_RANKS, strict=True)
         ]
-        out = torch.ops.lpgd.solve_qp(*there, eps, max_iter)
+        out = METHODS[options.method].solve(there, options)
         ok = (out[5] == 0)[:, None]
         return tuple(torch.where(ok, v, p) for v, p in zip(out[:5], point, strict=False)), ok
 

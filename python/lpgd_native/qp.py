@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
 from lpgd_native._pdhg import is_sparse, solve_pdhg
-from lpgd_native._qp_autograd import Options, solve
+from lpgd_native._qp_autograd import solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
+from lpgd_native._qp_methods import METHODS, Options
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit
 from lpgd_native.status import raise_on_failure
 
@@ -18,9 +19,7 @@ __all__ = ["DEFAULT_EPS", "DEFAULT_MAX_ITER", "QPSolution", "solve_lp", "solve_q
 
 # what each number type can reach on well-scaled problems, with a margin
 DEFAULT_EPS = {torch.float64: 1e-9, torch.float32: 1e-4}
-DEFAULT_MAX_ITER = 60
-Method = Literal["auto", "ipm", "pdhg"]
-METHODS: tuple[str, ...] = get_args(Method)
+DEFAULT_MAX_ITER = METHODS["ipm"].default_max_iter
 _LP_GRADIENT = LPGD(tau=1.0, relative=True)
 
 
@@ -64,7 +63,7 @@ def solve_qp(
     eps: float | None = None,
     max_iter: int | None = None,
     throw: bool = False,
-    method: Method = "auto",
+    method: str = "auto",
 ) -> QPSolution:
     """argmin_x 1/2 x'Px + q'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
 
@@ -85,12 +84,12 @@ def solve_qp(
             1). Default 1e-9 in float64, 1e-4 in float32. Where the active set is clear, a final
             solve on it makes the solution exact to rounding.
         max_iter: interior-point iterations, default 60 (10 to 20 are usual).
+        method: the solver. ``"ipm"``: the interior point below. ``"pdhg"``: a first-order method
+            for sparse P, G, A (torch.sparse_csr: [m, n], or [..., m, n] with one pattern), on the CPU,
+            with eps 1e-6 (float32: 1e-4) and max_iter 100 000 as defaults; gradients are those of
+            ``LPGD`` (default ``LPGD(tau=1.0, relative=True)``), of P, G, A on the pattern.
+            ``"auto"``: ``"pdhg"`` where a matrix is sparse, else ``"ipm"``.
         throw: raise a SolverError that lists the items whose status is not OK (synchronises a GPU).
-        method: ``"ipm"``, the dense interior point; ``"pdhg"``, a first-order method for sparse P,
-            G, A (torch.sparse_csr: [m, n], or [B, m, n] with one pattern), on the CPU, with eps
-            1e-6 (float32: 1e-4) and max_iter 100 000 as defaults and ``LPGD`` gradients alone
-            (default ``LPGD(tau=1.0, relative=True)``), those of P, G, A on the pattern.
-            ``"auto"``: pdhg where a matrix is sparse, else ipm.
 
     Returns:
         QPSolution. A failed item has its reason in ``status`` and never touches its neighbours;
@@ -125,7 +124,7 @@ def solve_lp(
     eps: float | None = None,
     max_iter: int | None = None,
     throw: bool = False,
-    method: Method = "auto",
+    method: str = "auto",
 ) -> QPSolution:
     """argmin_x c'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
 
@@ -155,8 +154,6 @@ def _solve(
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     given = _under_autocast((P, q, G, h, A, b, lb, ub))
-    if method not in METHODS:
-        raise ValueError(f"{name}: method must be one of {', '.join(METHODS)}, got {method!r}")
     if method == "pdhg" or (method == "auto" and any(map(is_sparse, given))):
         found = solve_pdhg(name, given, gradient, eps, max_iter)
         if throw:
@@ -169,15 +166,24 @@ def _solve(
         gradient = Implicit() if P is not None else _LP_GRADIENT
     elif not isinstance(gradient, (Implicit, LPGD)):
         raise TypeError(f"{name}: gradient must be Implicit() or LPGD(...), got {gradient!r}")
+    if method == "auto":
+        method = "ipm"
+    solver = METHODS.get(method)
+    if solver is None:
+        raise ValueError(f"{name}: method must be one of {_listed_methods()}, got {method!r}")
+    if solver.check is not None:
+        solver.check(name, data)
     q = data[1]
     eps = DEFAULT_EPS[q.dtype] if eps is None else float(eps)
-    max_iter = DEFAULT_MAX_ITER if max_iter is None else max_iter
+    max_iter = solver.default_max_iter if max_iter is None else max_iter
 
     flat = tuple(
         None if t is None else flatten_batch(t, rank, batch)
         for t, rank in zip(data, DATA_RANKS, strict=True)
     )
-    *point, status, iterations, residuals = solve(flat, Options(name, gradient, eps, max_iter))
+    *point, status, iterations, residuals = solve(
+        flat, Options(name, gradient, eps, max_iter, method)
+    )
     n = q.shape[-1]
     facts = (status, iterations, *residuals.unbind(-1))
     if len(batch) != 1:  # one leading dimension is what the ops give
@@ -194,6 +200,10 @@ def _solve(
 
 
 _Data = tuple[Tensor | None, ...]
+
+
+def _listed_methods() -> str:
+    return ", ".join(f'"{known}"' for known in ("auto", *METHODS, "pdhg"))
 
 
 def _under_autocast(data: _Data) -> _Data:
