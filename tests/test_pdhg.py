@@ -221,6 +221,46 @@ def test_sparse_qp_against_the_interior_point(data):
     assert bool((solution.gap < 1e-6).all())
 
 
+def test_bounds_alone_and_rows_without_entries():
+    c, zero = torch.tensor([1.0, -2.0, 0.5], dtype=F64), torch.zeros(3, dtype=F64)
+    box = solve_lp(c, lb=zero - 1, ub=zero + 3, method="pdhg")
+    assert box.status == Status.OK
+    torch.testing.assert_close(box.x, torch.tensor([-1.0, 3.0, -1.0], dtype=F64))
+    assert solve_lp(c, lb=zero, method="pdhg").status == Status.DUAL_INFEASIBLE
+    empty = torch.zeros(2, 3, dtype=F64).to_sparse_csr()
+    h = torch.tensor([[1.0, 0.0], [1.0, -1.0]], dtype=F64)
+    status = solve_lp(c, empty, h, lb=zero, ub=zero + 1).status
+    assert status.tolist() == [Status.OK, Status.PRIMAL_INFEASIBLE]
+
+
+def test_empty_batch_and_matrices_that_are_not_finite():
+    problem = arguments(LPS["known"])
+    none = solve_lp(**{**problem, "c": problem["c"].expand(0, -1)})
+    assert none.x.shape == (0, 60)
+    assert none.status.shape == (0,)
+    G = problem["G"].clone()
+    G.values()[7] = math.nan
+    broken = solve_lp(**{**problem, "G": G, "c": problem["c"].expand(3, -1)})
+    assert broken.status.tolist() == [Status.NUMERICAL_ERROR] * 3
+    assert torch.equal(broken.x, torch.zeros(3, 60, dtype=F64))
+
+
+def test_gradients_of_failed_items_are_zero_and_nan_is_handed_on():
+    problem = arguments(LPS["transport"])
+    c = torch.stack([problem["c"]] * 3)
+    c[1, 0] = math.nan
+    problem["c"] = c.requires_grad_()
+    problem["A"].requires_grad_()  # 32-bit indices, as scipy has them
+    solution = solve_lp(**problem)
+    weights = torch.ones(3, 48, dtype=F64).cumsum(1)
+    weights[1:] *= math.nan
+    (solution.x * weights).sum().backward()
+    assert bool(c.grad[0].isfinite().all())
+    assert torch.equal(c.grad[1], torch.zeros(48, dtype=F64))
+    assert bool(c.grad[2].isnan().all())
+    assert problem["A"].grad.layout == torch.sparse_csr
+
+
 def test_only_the_symmetric_part_of_P_counts():
     P = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0], [0.5, 0.0, 1.0]], dtype=F64)
     q = torch.tensor([1.0, -2.0, 0.5], dtype=F64)

@@ -151,7 +151,7 @@ def _quotient(
     for here, left, right in zip(at, found[1.0], found[-1.0], strict=True):
         a = torch.where(plus[:, None], left, here)
         b = torch.where(minus[:, None], right, here)
-        step = (a - b) / width[:, None]
+        step = torch.where(todo[:, None], (a - b) / width[:, None], 0.0)
         # an upstream gradient that is not finite is handed on
         step = torch.where((usable & ~finite)[:, None], torch.full_like(step, torch.nan), step)
         direction.append(step)

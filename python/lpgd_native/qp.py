@@ -85,10 +85,10 @@ def solve_qp(
             solve on it makes the solution exact to rounding.
         max_iter: interior-point iterations, default 60 (10 to 20 are usual).
         method: the solver. ``"ipm"``: the interior point below. ``"pdhg"``: a first-order method
-            for sparse P, G, A (torch.sparse_csr: [m, n], or [..., m, n] with one pattern), on the CPU,
-            with eps 1e-6 (float32: 1e-4) and max_iter 100 000 as defaults; gradients are those of
-            ``LPGD`` (default ``LPGD(tau=1.0, relative=True)``), of P, G, A on the pattern.
-            ``"auto"``: ``"pdhg"`` where a matrix is sparse, else ``"ipm"``.
+            for sparse P, G, A, on the CPU (torch.sparse_csr: [m, n], or [..., m, n] with one
+            pattern). Its defaults are eps 1e-6 (float32: 1e-4), max_iter 100 000 and
+            ``LPGD(tau=1.0, relative=True)``; gradients are LPGD's alone, of P, G, A on the
+            pattern. ``"auto"``: ``"pdhg"`` where a matrix is sparse, else ``"ipm"``.
         throw: raise a SolverError that lists the items whose status is not OK (synchronises a GPU).
 
     Returns:
