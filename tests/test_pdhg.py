@@ -549,6 +549,17 @@ def test_bad_warm_start(start, error, message):
         pdhg(problem, cold._replace(**start))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compile_breaks_the_graph_and_goes_on():
+    torch.compiler.reset()
+    problem = arguments(LPS["transport"])
+    rows = {key: problem[key] for key in ("A", "b", "lb")}
+    compiled = torch.compile(lambda c: solve_lp(2 * c, **rows).x + 1, backend="eager")
+    expected = solve_lp(2 * problem["c"], **rows).x + 1
+    assert torch.equal(compiled(problem["c"]), expected)
+    torch.compiler.reset()
+
+
 def test_no_second_derivative():
     problem = arguments(LPS["transport"])
     problem["c"].requires_grad_()

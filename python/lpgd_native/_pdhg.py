@@ -48,6 +48,7 @@ def is_sparse(value: object) -> bool:
     return isinstance(value, Tensor) and value.layout != torch.strided
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def solve_pdhg(
     name: str,
     data: tuple[Tensor | None, ...],

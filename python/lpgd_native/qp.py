@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
-from lpgd_native._pdhg import is_sparse, solve_pdhg
+from lpgd_native._pdhg import SparseSolution, is_sparse, solve_pdhg
 from lpgd_native._qp_autograd import solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_methods import METHODS, Options
@@ -155,7 +155,7 @@ def _solve(
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     given = _under_autocast((P, q, G, h, A, b, lb, ub))
     if method == "pdhg" or (method == "auto" and any(map(is_sparse, given))):
-        found = solve_pdhg(name, given, gradient, eps, max_iter)
+        found: SparseSolution = solve_pdhg(name, given, gradient, eps, max_iter)
         if throw:
             raise_on_failure(name, found.status)
         return QPSolution(*found.point, found.status, found.iterations, *found.residuals)
