@@ -32,7 +32,7 @@ warnings.filterwarnings("ignore", "Sparse ")
 
 @dataclass(frozen=True)
 class Batch:
-    """min c'x, G x <= h, A x = b, x >= 0; costs [B, n], values [B, nnz] or [nnz]."""
+    """min c'x, G x <= h or A x = b, 0 <= x <= top; costs [B, n], values [B, nnz] or [nnz]."""
 
     name: str
     c: np.ndarray
@@ -41,6 +41,7 @@ class Batch:
     rhs: np.ndarray  # [B, rows] or [rows]
     equality: bool
     optimum: np.ndarray | None  # [B], where it is known
+    top: float = math.inf  # in no minimiser reached
 
     def item(self, k: int) -> tuple[np.ndarray, sp.csr_matrix, np.ndarray]:
         values = self.values if self.values.ndim == 1 else self.values[k]
@@ -67,7 +68,7 @@ def random_lp(n: int, m: int, nnz: int, count: int) -> Batch:
     r = np.random.default_rng(nnz)
     G = sp.random(m, n, nnz / (m * n), random_state=r, format="csr")
     values = r.standard_normal((count, G.nnz))
-    # fewer positive entries of x than active rows: the minimiser stays bounded when costs move
+    # few positive entries, and an upper bound: minimisers exist when the costs move, too
     x, z = np.zeros((count, n)), np.zeros((count, m))
     for k in range(count):
         x[k, r.choice(n, 2 * m // 5, replace=False)] = r.random(2 * m // 5)
@@ -80,7 +81,7 @@ def random_lp(n: int, m: int, nnz: int, count: int) -> Batch:
     if count == 1:
         values = values[0]
     optimum = np.einsum("bn,bn->b", c, x)
-    return Batch(f"random {m} x {n}", c, G, values, h, False, optimum)
+    return Batch(f"random {m} x {n}", c, G, values, h, False, optimum, 10.0)
 
 
 def ours(batch: Batch, eps: float, backward: bool = False) -> Callable[[], np.ndarray]:
@@ -98,11 +99,12 @@ def ours(batch: Batch, eps: float, backward: bool = False) -> Callable[[], np.nd
         c.requires_grad_()
     rows = {"A": matrix, "b": rhs} if batch.equality else {"G": matrix, "h": rhs}
     lb = torch.zeros(c.shape[-1], dtype=torch.float64)
+    ub = lb + batch.top if math.isfinite(batch.top) else None
     weights = torch.linspace(-1, 1, c.shape[-1], dtype=torch.float64)
 
     def run() -> np.ndarray:
         solution = solve_lp(
-            c, **rows, lb=lb, eps=eps, gradient=LPGD(0.1, relative=True), throw=True
+            c, **rows, lb=lb, ub=ub, eps=eps, gradient=LPGD(0.1, relative=True), throw=True
         )
         if backward:
             torch.autograd.grad((solution.x * weights).sum(), c)
@@ -121,7 +123,7 @@ def highs(
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = len(c), len(rhs)
         lp.col_cost_, lp.col_lower_ = c, np.zeros(len(c))
-        lp.col_upper_ = np.full(len(c), highspy.kHighsInf)
+        lp.col_upper_ = np.full(len(c), min(batch.top, highspy.kHighsInf))
         lp.row_upper_ = rhs
         lp.row_lower_ = rhs if batch.equality else np.full(len(rhs), -highspy.kHighsInf)
         lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise

@@ -524,10 +524,16 @@ def bad_inputs():
     yield {"c": c, "G": G, "h": h, "gradient": Implicit()}, ValueError, "differentiates with LPGD"
     yield {"c": c, "G": G, "h": h, "method": "ipm"}, TypeError, "G must be dense"
     yield {"c": c, "lb": lb, "method": "simplex"}, ValueError, "method must be one of"
+    whole = torch.tensor([True, False, False])
+    yield (
+        {"c": c, "lb": lb, "method": "pdhg", "integrality": whole},
+        ValueError,
+        'needs method="highs"',
+    )
     yield {"c": c, "G": G, "h": h, "eps": 0.0}, ValueError, "eps must be finite and positive"
 
 
-@pytest.mark.parametrize("index", range(11))
+@pytest.mark.parametrize("index", range(12))
 def test_bad_input(index):
     call, error, message = list(bad_inputs())[index]
     with pytest.raises(error, match=message):

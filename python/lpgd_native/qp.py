@@ -7,10 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lpgd_native import _qp_highs as _qp_highs  # adds itself to METHODS
 from lpgd_native._batching import flatten_batch
 from lpgd_native._pdhg import SparseSolution, is_sparse, solve_pdhg
 from lpgd_native._qp_autograd import solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
+from lpgd_native._qp_elastic import Enlarged, checked_penalty
 from lpgd_native._qp_methods import METHODS, Options
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit
 from lpgd_native.status import raise_on_failure
@@ -64,6 +66,8 @@ def solve_qp(
     max_iter: int | None = None,
     throw: bool = False,
     method: str = "auto",
+    elastic: bool = False,
+    elastic_penalty: float | None = None,
 ) -> QPSolution:
     """argmin_x 1/2 x'Px + q'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
 
@@ -84,12 +88,24 @@ def solve_qp(
             1). Default 1e-9 in float64, 1e-4 in float32. Where the active set is clear, a final
             solve on it makes the solution exact to rounding.
         max_iter: interior-point iterations, default 60 (10 to 20 are usual).
-        method: the solver. ``"ipm"``: the interior point below. ``"pdhg"``: a first-order method
-            for sparse P, G, A, on the CPU (torch.sparse_csr: [m, n], or [..., m, n] with one
-            pattern). Its defaults are eps 1e-6 (float32: 1e-4), max_iter 100 000 and
-            ``LPGD(tau=1.0, relative=True)``; gradients are LPGD's alone, of P, G, A on the
-            pattern. ``"auto"``: ``"pdhg"`` where a matrix is sparse, else ``"ipm"``.
+        method: the solver. ``"ipm"``: the interior point below. ``"highs"``: for LPs alone, see
+            `solve_lp`. ``"pdhg"``: a first-order method for sparse P, G, A, on the CPU
+            (torch.sparse_csr: [m, n], or [..., m, n] with one pattern). Its defaults are eps 1e-6
+            (float32: 1e-4), max_iter 100 000 and ``LPGD(tau=1.0, relative=True)``; gradients are
+            LPGD's alone, of P, G, A on the pattern. ``"auto"``: ``"pdhg"`` where a matrix is
+            sparse, ``"highs"`` where integrality is given, else ``"ipm"``.
         throw: raise a SolverError that lists the items whose status is not OK (synchronises a GPU).
+        elastic: solve the closest feasible problem instead, so that training goes on where data
+            cannot be met: ``G x <= h + s``, ``A x = b + s+ - s-`` with slacks >= 0 that cost
+            ``elastic_penalty`` each (an exact l1 penalty). Bounds stay hard: an item with lb > ub
+            is still infeasible, and one unbounded on the relaxed constraints is dual infeasible.
+            Where the constraints can be met and the penalty is above every |y| and z, the solution
+            is the original one; multipliers never exceed the penalty. ``primal_residual`` is
+            measured on the original constraints, so it tells by how much an item gave way;
+            ``status`` is OK all the same. Derivatives are those of the problem with slacks (the
+            penalty held fixed).
+        elastic_penalty: default ``1e3 * max(1, |q|_inf)`` per item: multipliers grow with q, and
+            a larger penalty costs digits. Only with elastic=True.
 
     Returns:
         QPSolution. A failed item has its reason in ``status`` and never touches its neighbours;
@@ -108,7 +124,12 @@ def solve_qp(
     Method: Mehrotra's predictor-corrector interior point, bounds as diagonals, static
     regularisation with iterative refinement, then active-set iterations from its result.
     """
-    return _solve("solve_qp", P, q, G, h, A, b, lb, ub, gradient, eps, max_iter, throw, method)
+    settings = (gradient, eps, max_iter, throw, method)
+    if elastic or elastic_penalty is not None:
+        return _solve_elastic(
+            "solve_qp", (P, q, G, h, A, b, lb, ub), settings, None, elastic, elastic_penalty
+        )
+    return _solve("solve_qp", P, q, G, h, A, b, lb, ub, *settings)
 
 
 def solve_lp(
@@ -125,15 +146,43 @@ def solve_lp(
     max_iter: int | None = None,
     throw: bool = False,
     method: str = "auto",
+    integrality: Tensor | None = None,
+    elastic: bool = False,
+    elastic_penalty: float | None = None,
 ) -> QPSolution:
     """argmin_x c'x  subject to  G x <= h,  A x = b,  lb <= x <= ub, for a batch.
 
     The derivative of an LP's solution with respect to c is zero wherever it exists, so the default
     gradient is ``LPGD(tau=1.0, relative=True)``: the costs of each item are moved by a unit step
     along the loss gradient, both ways. Where the minimiser is not unique, the point returned is one
-    of them, inside their set rather than at a vertex. All else as in `solve_qp`.
+    of them, inside their set rather than at a vertex. All else as in `solve_qp`, and:
+
+    Args:
+        method: ``"highs"``: the simplex method of HiGHS (the extra ``highs``), an exact oracle. It
+            gives a vertex and its multipliers; of several, which one may depend on the items
+            before it. LPGD solves again from the basis of the solution, by the simplex method;
+            with rho or rho_over_tau the perturbed problem is quadratic and the interior point
+            solves it. Implicit() is that of the vertex. Computed in float64 on the CPU, on
+            ``torch.get_num_threads()`` threads; max_iter counts simplex iterations, default no
+            limit; eps below 1e-7 tightens HiGHS's own tolerances, down to 1e-10. torch.compile
+            and vmap work.
+        integrality: [n] bool, shared by the batch: these x_i are whole numbers (``"highs"``, branch
+            and bound to optimality). There are no multipliers (zeros, no gradient), ``gap`` is what
+            the bound left open, ``dual_residual`` is zero. LPGD moves whole solutions; only c has a
+            gradient.
+
+    Raises:
+        ImportError: method="highs" without highspy.
+        TypeError, ValueError: integrality that is not [n] bool, with another method, with
+            Implicit() or with an argument beside c that requires a gradient.
     """
-    return _solve("solve_lp", None, c, G, h, A, b, lb, ub, gradient, eps, max_iter, throw, method)
+    settings = (gradient, eps, max_iter, throw, method)
+    if elastic or elastic_penalty is not None:
+        return _solve_elastic(
+            "solve_lp", (None, c, G, h, A, b, lb, ub), settings, integrality, elastic,
+            elastic_penalty,
+        )  # fmt: skip
+    return _solve("solve_lp", None, c, G, h, A, b, lb, ub, *settings, integrality)
 
 
 def _solve(
@@ -151,10 +200,12 @@ def _solve(
     max_iter: int | None,
     throw: bool,
     method: str,
+    integrality: Tensor | None = None,
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     given = _under_autocast((P, q, G, h, A, b, lb, ub))
-    if method == "pdhg" or (method == "auto" and any(map(is_sparse, given))):
+    sparse = method == "pdhg" or (method == "auto" and any(map(is_sparse, given)))
+    if sparse and integrality is None:
         found: SparseSolution = solve_pdhg(name, given, gradient, eps, max_iter)
         if throw:
             raise_on_failure(name, found.status)
@@ -166,8 +217,11 @@ def _solve(
         gradient = Implicit() if P is not None else _LP_GRADIENT
     elif not isinstance(gradient, (Implicit, LPGD)):
         raise TypeError(f"{name}: gradient must be Implicit() or LPGD(...), got {gradient!r}")
+    integral: tuple[int, ...] = ()
+    if integrality is not None:
+        integral = _integral(name, data, integrality, method, gradient)
     if method == "auto":
-        method = "ipm"
+        method = "highs" if integral else "ipm"
     solver = METHODS.get(method)
     if solver is None:
         raise ValueError(f"{name}: method must be one of {_listed_methods()}, got {method!r}")
@@ -182,8 +236,10 @@ def _solve(
         for t, rank in zip(data, DATA_RANKS, strict=True)
     )
     *point, status, iterations, residuals = solve(
-        flat, Options(name, gradient, eps, max_iter, method)
+        flat, Options(name, gradient, eps, max_iter, method, integral)
     )
+    if integral:
+        point[1:] = [part.detach() for part in point[1:]]  # no multipliers: zeros
     n = q.shape[-1]
     facts = (status, iterations, *residuals.unbind(-1))
     if len(batch) != 1:  # one leading dimension is what the ops give
@@ -200,6 +256,67 @@ def _solve(
 
 
 _Data = tuple[Tensor | None, ...]
+
+
+def _solve_elastic(
+    name: str,
+    given: _Data,
+    settings: tuple[GradientStrategy | None, float | None, int | None, bool, str],
+    integrality: Tensor | None,
+    elastic: bool,
+    elastic_penalty: float | None,
+) -> QPSolution:
+    """Solve the problem with slacks, as an ordinary one, and cut its solution."""
+    checked_penalty(name, elastic, elastic_penalty)
+    names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
+    given = _under_autocast(given)
+    _check_tensors(name, names, given)
+    data, _ = check_shapes(name, names, given)
+    gradient, *others = settings
+    if gradient is None and data[0] is None:
+        gradient = _LP_GRADIENT
+    enlarged = Enlarged(data, elastic_penalty)
+    if integrality is not None:
+        integrality = enlarged.padded(name, integrality)
+    eight = enlarged.data
+    solution = _solve(name, *eight, gradient, *others, integrality)  # type: ignore[arg-type, call-arg]
+    point, residual = enlarged.original(solution)
+    return solution._replace(
+        **dict(zip(("x", "y", "z", "z_lb", "z_ub"), point, strict=True)), primal_residual=residual
+    )
+
+
+def _integral(
+    name: str, data: _Data, mask: Tensor, method: str, gradient: GradientStrategy
+) -> tuple[int, ...]:
+    """Numbers of the variables that are whole; raises what does not go with them."""
+    n = data[1].shape[-1]  # type: ignore[union-attr]
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{name}: integrality must be a bool tensor, got {kind}")
+    if mask.shape != (n,):
+        raise ValueError(
+            f"{name}: integrality must be [n] with n = {n}, shared by the batch, "
+            f"got {list(mask.shape)}"
+        )
+    if method not in ("auto", "highs"):
+        raise ValueError(f'{name}: integrality needs method="highs", got method={method!r}')
+    integral = tuple(mask.nonzero().flatten().tolist())
+    if not integral:
+        return ()
+    moving = any(t is not None and t.requires_grad for t in data)
+    if moving and not isinstance(gradient, LPGD):
+        raise ValueError(
+            f"{name}: an integer program has no derivative; with integrality, gradient must be "
+            f"LPGD(...), got {gradient!r}"
+        )
+    for arg, tensor in zip(("G", "h", "A", "b", "lb", "ub"), data[2:], strict=True):
+        if tensor is not None and tensor.requires_grad:
+            raise ValueError(
+                f"{name}: with integrality only the costs have a gradient (there are no "
+                f"multipliers), but {arg} requires one; detach it"
+            )
+    return integral
 
 
 def _listed_methods() -> str:
