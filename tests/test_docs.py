@@ -80,7 +80,14 @@ def test_schemas_are_those_of_the_operators() -> None:
         for _, code in _blocks(ROOT / "docs" / "ops.md", "")
         if "->" in code
     }
-    assert set(quoted) == {"solve_qp", "solve_qp_from", "resolve_qp", "implicit_qp", "outer_sum"}
+    assert set(quoted) == {
+        "solve_qp",
+        "solve_qp_from",
+        "resolve_qp",
+        "implicit_qp",
+        "outer_sum",
+        "solve_sparse_qp",
+    }
     for name, text in quoted.items():
         assert f"lpgd::{text}" == str(getattr(torch.ops.lpgd, name).default._schema)
 

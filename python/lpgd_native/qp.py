@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lpgd_native import _qp_highs as _qp_highs  # adds itself to METHODS
 from lpgd_native._batching import flatten_batch
+from lpgd_native._pdhg import SparseSolution, is_sparse, solve_pdhg
 from lpgd_native._qp_autograd import solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_elastic import Enlarged, checked_penalty
@@ -96,7 +97,11 @@ def solve_qp(
             The answer is the same to the tolerance. No gradient flows into it. HiGHS takes no
             notice of it.
         method: the solver. ``"ipm"``: the interior point below. ``"highs"``: for LPs alone, see
-            `solve_lp`. ``"auto"``: ``"ipm"``, or ``"highs"`` where integrality is given.
+            `solve_lp`. ``"pdhg"``: a first-order method for sparse P, G, A, on the CPU
+            (torch.sparse_csr: [m, n], or [..., m, n] with one pattern). Its defaults are eps 1e-6
+            (float32: 1e-4), max_iter 100 000 and ``LPGD(tau=1.0, relative=True)``; gradients are
+            LPGD's alone, of P, G, A on the pattern. ``"auto"``: ``"pdhg"`` where a matrix is
+            sparse, ``"highs"`` where integrality is given, else ``"ipm"``.
         throw: raise a SolverError that lists the items whose status is not OK (synchronises a GPU).
         elastic: solve the closest feasible problem instead, so that training goes on where data
             cannot be met: ``G x <= h + s``, ``A x = b + s+ - s-`` with slacks >= 0 that cost
@@ -212,6 +217,12 @@ def _solve(
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     given = _under_autocast((P, q, G, h, A, b, lb, ub))
+    sparse = method == "pdhg" or (method == "auto" and any(map(is_sparse, given)))
+    if sparse and integrality is None:
+        found: SparseSolution = solve_pdhg(name, given, gradient, eps, max_iter, warm_start)
+        if throw:
+            raise_on_failure(name, found.status)
+        return QPSolution(*found.point, found.status, found.iterations, *found.residuals)
     data, batch = _checked(name, names, given)
     check_settings(name, eps, max_iter)
     if gradient is None:
@@ -358,7 +369,7 @@ def _integral(
 
 
 def _listed_methods() -> str:
-    return ", ".join(f'"{known}"' for known in ("auto", *METHODS))
+    return ", ".join(f'"{known}"' for known in ("auto", *METHODS, "pdhg"))
 
 
 def _under_autocast(data: _Data) -> _Data:
