@@ -89,6 +89,11 @@ def direction(data: Data, g: torch.Tensor):
     return [part[0] for part in d], [part[0] for part in point]
 
 
+def in_order(d, kept) -> torch.Tensor:
+    """Multipliers of D in the order of K."""
+    return torch.cat([d[1], *(v[mask] for v, mask in zip(d[2:], kept, strict=True) if len(mask))])
+
+
 def kkt(data: Data, point) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """K of the active rows, in the order A, G, lb, ub, and which rows of each block are in it."""
     x, _, z, z_lb, z_ub = point
@@ -127,9 +132,7 @@ def test_the_direction_of_x_is_that_of_least_squares(name):
     expected = torch.linalg.pinv(K, hermitian=True) @ rhs
     torch.testing.assert_close(d[0], expected[: len(g)], rtol=1e-8, atol=1e-8)
     # multipliers: those of dependent rows are not determined, what they do to x is
-    got = torch.cat(
-        [d[0], d[1], *(part[mask] for part, mask in zip(d[2:], kept, strict=True) if len(mask))]
-    )
+    got = torch.cat([d[0], in_order(d, kept)])
     torch.testing.assert_close(K @ got, K @ expected, rtol=1e-8, atol=1e-8)
 
 
@@ -156,17 +159,14 @@ def test_multipliers_of_dependent_rows_are_of_least_norm(name):
     factor = 2.0 ** -torch.floor(torch.log2(rows.abs().amax(1)))
     if bounds:
         factor[-bounds:] = 1.0
-    unit = 2.0 ** -torch.floor(
-        torch.log2(torch.maximum(data.q.abs().max(), data.P.diagonal().max()))
-    )
+    largest = torch.maximum(data.q.abs().max(), data.P.diagonal().max())
+    unit = 2.0 ** -torch.floor(torch.log2(largest))
     S = torch.cat([torch.ones(n, dtype=F64), factor])
     scaled = S[:, None] * K * S
     scaled[:n, :n] *= unit
     rhs = torch.cat([-g * unit, g.new_zeros(len(rows))])
     expected = torch.linalg.pinv(scaled, hermitian=True) @ rhs
-    got = torch.cat(
-        [d[1], *(part[mask] for part, mask in zip(d[2:], kept, strict=True) if len(mask))]
-    )
+    got = in_order(d, kept)
     torch.testing.assert_close(got, expected[n:] * factor / unit, rtol=1e-6, atol=1e-6)
 
 
@@ -193,26 +193,16 @@ def test_a_weakly_active_row_gives_an_element_of_the_generalised_derivative():
         assert min(abs(grad + 1.0), abs(grad)) < 1e-8
 
 
-@pytest.mark.parametrize(
-    "name", ["redundant_equalities", "duplicate_rows", "assignment_4", "transport"]
-)
+DEGENERATE = ("redundant_equalities", "duplicate_rows", "assignment_4", "transport")
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
 def test_shared_degenerate_data_gets_the_sum(name):
     data = CASES[name].build()
-    data = data._replace(q=data.q.expand(*data.batch, -1).clone())
-    shared = Data(
-        *(
-            t if t is None or key == "q" else t.reshape(-1, *t.shape[-r:])[0]
-            for key, t, r in zip(Data._fields, data, (2, 1, 2, 1, 2, 1, 1, 1), strict=True)
-        )
-    )
-    apart = shared._replace(
-        **{
-            k: v.expand(*data.batch, *v.shape).clone()
-            for k, v in shared._asdict().items()
-            if v is not None and k != "q"
-        }
-    )
-    left, right = (gradients(d, Implicit(), ["x"]) for d in (shared, apart))
+    q = data.q.expand(*data.batch, -1).clone()
+    one = data.item(0)._replace(q=q)
+    each = one.map(lambda t: t.expand(*data.batch, *t.shape).clone())._replace(q=q)
+    left, right = (gradients(d, Implicit(), ["x"]) for d in (one, each))
     for key, grad in left.items():
         assert torch.isfinite(grad).all()
         expected = right[key] if key == "q" else right[key].sum(0)

@@ -179,5 +179,5 @@ def test_bad_arguments():
             solve_qp(*data, elastic=True, elastic_penalty=bad)
     with pytest.raises(ValueError, match="solve_qp: G must be"):
         solve_qp(data.P, data.q, data.G[:, :2], data.h, elastic=True)
-    with pytest.raises(TypeError, match="solve_lp: c must be a torch.Tensor"):
+    with pytest.raises(TypeError, match=r"solve_lp: c must be a torch\.Tensor"):
         solve_lp([1.0], elastic=True)

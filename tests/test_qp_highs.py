@@ -247,7 +247,7 @@ def test_whole_numbers_are_the_best_of_all():
 
 def test_some_whole_numbers():
     c, G, h = tensor(-1.0, -1.0), tensor(2.0, 2.0).reshape(1, 2), tensor(3.0)
-    box = dict(lb=tensor(0.0, 0.0), ub=tensor(1.0, 0.4))
+    box = {"lb": tensor(0.0, 0.0), "ub": tensor(1.0, 0.4)}
     s = solve_lp(c, G, h, **box, integrality=torch.tensor([True, False]))
     torch.testing.assert_close(s.x, tensor(1.0, 0.4))
 
@@ -286,7 +286,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match='integrality needs method="highs"'):
         solve_lp(*given, integrality=mask, method="ipm")
     c = given[0].clone().requires_grad_()
-    with pytest.raises(ValueError, match=r"gradient must be LPGD"):
+    with pytest.raises(ValueError, match="gradient must be LPGD"):
         solve_lp(c, *given[1:], integrality=mask, gradient=Implicit())
     h = given[2].clone().requires_grad_()
     with pytest.raises(ValueError, match="h requires one"):

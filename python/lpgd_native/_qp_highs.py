@@ -83,9 +83,9 @@ def _point_of(answer: Answer, p: int, lb: bool, ub: bool) -> tuple[np.ndarray, .
 
 
 def _sum_product(bound: np.ndarray, dual: np.ndarray) -> np.ndarray:
-    """Bound'dual per item; rows that are off have no multiplier."""
-    product: np.ndarray = np.where(np.isfinite(bound), bound, 0.0) * dual
-    return product.sum(-1)
+    """Their product per item; rows that are off have no multiplier."""
+    product: np.ndarray = (np.where(np.isfinite(bound), bound, 0.0) * dual).sum(-1)
+    return product
 
 
 def _residuals(program: Program, answer: Answer) -> np.ndarray:
