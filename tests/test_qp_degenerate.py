@@ -6,6 +6,8 @@ least-squares solution of least norm of K D = -g, K the KKT matrix of the active
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -191,6 +193,34 @@ def test_a_weakly_active_row_gives_an_element_of_the_generalised_derivative():
         grads.append(float(torch.autograd.grad(x[0], q)[0][0]))
     for grad in grads:
         assert min(abs(grad + 1.0), abs(grad)) < 1e-8
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_through_the_solution_give_the_direction_of_one_of_their_subsets(seed):
+    """Four rows more than needed: of those with a multiplier of 0 rounding decides which count, and
+    D fits one choice of them.
+    """
+    data = random_qp(seed, n=5, m=4, p=1, lower=True)
+    G = torch.randn(4, 5, dtype=F64, generator=torch.Generator().manual_seed(seed))
+    x = solve_qp(*data).x
+    data = data._replace(G=torch.cat([data.G, G]), h=torch.cat([data.h, G @ x]))
+    (g,) = weights_for([data.q])
+    d, point = direction(data, g)
+    rows = torch.cat([data.G, -torch.eye(5, dtype=F64)])
+    slack = torch.cat([data.h, -data.lb]) - rows @ point[0]
+    strong = torch.cat([point[2], point[3]]) > 1e-8
+    weak = (~strong & (slack.abs() < 1e-8)).nonzero().flatten().tolist()
+    assert slack[4:8].abs().max() < 1e-8
+    errors = []
+    for subset in itertools.chain(*(itertools.combinations(weak, k) for k in range(len(weak) + 1))):
+        active = strong.clone()
+        active[list(subset)] = True
+        C = torch.cat([data.A, rows[active]])
+        K = torch.cat([torch.cat([data.P, C.T], 1), torch.cat([C, C.new_zeros(len(C), len(C))], 1)])
+        rhs = torch.cat([-g, g.new_zeros(len(C))])
+        expected = torch.linalg.pinv(K, hermitian=True, rtol=1e-9) @ rhs
+        errors.append(float((d[0] - expected[:5]).abs().max()))
+    assert min(errors) < 1e-7
 
 
 DEGENERATE = ("redundant_equalities", "duplicate_rows", "assignment_4", "transport")
