@@ -6,6 +6,8 @@ least-squares solution of least norm of K D = -g, K the KKT matrix of the active
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -89,6 +91,11 @@ def direction(data: Data, g: torch.Tensor):
     return [part[0] for part in d], [part[0] for part in point]
 
 
+def in_order(d, kept) -> torch.Tensor:
+    """Multipliers of D in the order of K."""
+    return torch.cat([d[1], *(v[mask] for v, mask in zip(d[2:], kept, strict=True) if len(mask))])
+
+
 def kkt(data: Data, point) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """K of the active rows, in the order A, G, lb, ub, and which rows of each block are in it."""
     x, _, z, z_lb, z_ub = point
@@ -127,9 +134,7 @@ def test_the_direction_of_x_is_that_of_least_squares(name):
     expected = torch.linalg.pinv(K, hermitian=True) @ rhs
     torch.testing.assert_close(d[0], expected[: len(g)], rtol=1e-8, atol=1e-8)
     # multipliers: those of dependent rows are not determined, what they do to x is
-    got = torch.cat(
-        [d[0], d[1], *(part[mask] for part, mask in zip(d[2:], kept, strict=True) if len(mask))]
-    )
+    got = torch.cat([d[0], in_order(d, kept)])
     torch.testing.assert_close(K @ got, K @ expected, rtol=1e-8, atol=1e-8)
 
 
@@ -156,17 +161,14 @@ def test_multipliers_of_dependent_rows_are_of_least_norm(name):
     factor = 2.0 ** -torch.floor(torch.log2(rows.abs().amax(1)))
     if bounds:
         factor[-bounds:] = 1.0
-    unit = 2.0 ** -torch.floor(
-        torch.log2(torch.maximum(data.q.abs().max(), data.P.diagonal().max()))
-    )
+    largest = torch.maximum(data.q.abs().max(), data.P.diagonal().max())
+    unit = 2.0 ** -torch.floor(torch.log2(largest))
     S = torch.cat([torch.ones(n, dtype=F64), factor])
     scaled = S[:, None] * K * S
     scaled[:n, :n] *= unit
     rhs = torch.cat([-g * unit, g.new_zeros(len(rows))])
     expected = torch.linalg.pinv(scaled, hermitian=True) @ rhs
-    got = torch.cat(
-        [d[1], *(part[mask] for part, mask in zip(d[2:], kept, strict=True) if len(mask))]
-    )
+    got = in_order(d, kept)
     torch.testing.assert_close(got, expected[n:] * factor / unit, rtol=1e-6, atol=1e-6)
 
 
@@ -193,26 +195,44 @@ def test_a_weakly_active_row_gives_an_element_of_the_generalised_derivative():
         assert min(abs(grad + 1.0), abs(grad)) < 1e-8
 
 
-@pytest.mark.parametrize(
-    "name", ["redundant_equalities", "duplicate_rows", "assignment_4", "transport"]
-)
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_through_the_solution_give_the_direction_of_one_of_their_subsets(seed):
+    """Four rows more than needed: of those with a multiplier of 0 rounding decides which count, and
+    D fits one choice of them.
+    """
+    data = random_qp(seed, n=5, m=4, p=1, lower=True)
+    G = torch.randn(4, 5, dtype=F64, generator=torch.Generator().manual_seed(seed))
+    x = solve_qp(*data).x
+    data = data._replace(G=torch.cat([data.G, G]), h=torch.cat([data.h, G @ x]))
+    (g,) = weights_for([data.q])
+    d, point = direction(data, g)
+    rows = torch.cat([data.G, -torch.eye(5, dtype=F64)])
+    slack = torch.cat([data.h, -data.lb]) - rows @ point[0]
+    strong = torch.cat([point[2], point[3]]) > 1e-8
+    weak = (~strong & (slack.abs() < 1e-8)).nonzero().flatten().tolist()
+    assert slack[4:8].abs().max() < 1e-8
+    errors = []
+    for subset in itertools.chain(*(itertools.combinations(weak, k) for k in range(len(weak) + 1))):
+        active = strong.clone()
+        active[list(subset)] = True
+        C = torch.cat([data.A, rows[active]])
+        K = torch.cat([torch.cat([data.P, C.T], 1), torch.cat([C, C.new_zeros(len(C), len(C))], 1)])
+        rhs = torch.cat([-g, g.new_zeros(len(C))])
+        expected = torch.linalg.pinv(K, hermitian=True, rtol=1e-9) @ rhs
+        errors.append(float((d[0] - expected[:5]).abs().max()))
+    assert min(errors) < 1e-7
+
+
+DEGENERATE = ("redundant_equalities", "duplicate_rows", "assignment_4", "transport")
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
 def test_shared_degenerate_data_gets_the_sum(name):
     data = CASES[name].build()
-    data = data._replace(q=data.q.expand(*data.batch, -1).clone())
-    shared = Data(
-        *(
-            t if t is None or key == "q" else t.reshape(-1, *t.shape[-r:])[0]
-            for key, t, r in zip(Data._fields, data, (2, 1, 2, 1, 2, 1, 1, 1), strict=True)
-        )
-    )
-    apart = shared._replace(
-        **{
-            k: v.expand(*data.batch, *v.shape).clone()
-            for k, v in shared._asdict().items()
-            if v is not None and k != "q"
-        }
-    )
-    left, right = (gradients(d, Implicit(), ["x"]) for d in (shared, apart))
+    q = data.q.expand(*data.batch, -1).clone()
+    one = data.item(0)._replace(q=q)
+    each = one.map(lambda t: t.expand(*data.batch, *t.shape).clone())._replace(q=q)
+    left, right = (gradients(d, Implicit(), ["x"]) for d in (one, each))
     for key, grad in left.items():
         assert torch.isfinite(grad).all()
         expected = right[key] if key == "q" else right[key].sum(0)

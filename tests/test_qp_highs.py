@@ -286,7 +286,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match='integrality needs method="highs"'):
         solve_lp(*given, integrality=mask, method="ipm")
     c = given[0].clone().requires_grad_()
-    with pytest.raises(ValueError, match=r"gradient must be LPGD"):
+    with pytest.raises(ValueError, match="gradient must be LPGD"):
         solve_lp(c, *given[1:], integrality=mask, gradient=Implicit())
     h = given[2].clone().requires_grad_()
     with pytest.raises(ValueError, match="h requires one"):

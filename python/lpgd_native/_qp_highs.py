@@ -83,7 +83,7 @@ def _point_of(answer: Answer, p: int, lb: bool, ub: bool) -> tuple[np.ndarray, .
 
 
 def _sum_product(bound: np.ndarray, dual: np.ndarray) -> np.ndarray:
-    """Bound'dual per item; rows that are off have no multiplier."""
+    """Their product per item; rows that are off have no multiplier."""
     product: np.ndarray = np.where(np.isfinite(bound), bound, 0.0) * dual
     total: np.ndarray = product.sum(-1)
     return total
