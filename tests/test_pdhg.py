@@ -512,8 +512,8 @@ def bad_inputs():
     )
     yield (
         {"c": c, "G": G.to_dense().to_sparse_coo(), "h": h},
-        ValueError,
-        "G must be dense or torch.sparse_csr",
+        TypeError,
+        "G must be dense, got layout",
     )
     yield {"c": c.to_sparse(), "G": G, "h": h}, ValueError, "c must be dense, got layout"
     yield {"c": c, "G": two, "h": h[:2]}, ValueError, "all items of G must have one pattern"

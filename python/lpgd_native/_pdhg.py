@@ -44,8 +44,8 @@ class SparseSolution(NamedTuple):
 
 
 def is_sparse(value: object) -> bool:
-    """A tensor whose layout is one of torch's sparse ones."""
-    return isinstance(value, Tensor) and value.layout != torch.strided
+    """A tensor in compressed rows; other sparse layouts are refused as not dense."""
+    return isinstance(value, Tensor) and value.layout == torch.sparse_csr
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
