@@ -10,7 +10,7 @@
 LPGD_BEGIN_NAMESPACE
 
 struct TotalVariationLanes {
-  using S = RowLanes<double>;
+  using S = Wide<double>;
   static constexpr int kWidth = ScalarTraits<S>::lanes;
 
   LPGD_HOST_TOO static std::size_t scratch_bytes(std::int64_t n) {
