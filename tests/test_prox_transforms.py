@@ -8,13 +8,7 @@ import torch
 import lpgd_native.prox as prox
 from lpgd_native import _prox_ops as ops
 from prox_cases import ALL_CASES, parametrize, uniform
-
-forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
-
-
-def assert_all_close(left, right, tolerance=1e-12):
-    for a, b in zip(left, right, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+from transforms import assert_all_close, compiles, forward_mode
 
 
 def gradients(case, arguments):
@@ -65,23 +59,6 @@ def test_opcheck_rows(name):
     for wanted in (0, needs):
         inputs = (x, *parameters, index, out, order, torch.randn_like(x), kind, wanted)
         torch.library.opcheck(torch.ops.lpgd.prox_rows_backward.default, inputs)
-
-
-# torch.compile itself still uses what torch has deprecated
-def compiles(test):
-    for text in (
-        "Function'> should not be instantiated",
-        "`torch.jit.script_method` is deprecated",
-    ):
-        test = pytest.mark.filterwarnings(f"ignore:.*{text}.*:DeprecationWarning")(test)
-    return pytest.mark.usefixtures("fresh_dynamo")(test)
-
-
-@pytest.fixture
-def fresh_dynamo():
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 # a case of each kind of argument is compiled in the fast suite

@@ -70,7 +70,7 @@ def test_independent_solver(case):
 
 @pytest.mark.filterwarnings("ignore:Solution may be inaccurate:UserWarning")
 def test_weighted_isotonic():
-    """By Clarabel; with equal weights the fit without; with whole weights that of repeated entries."""
+    """By Clarabel; equal weights change nothing; whole ones are those of repeated entries."""
     x, w = normal(4, 7, seed=50), uniform(4, 7, seed=51)
     out = prox.project_isotonic(x, w)
     for row in range(4):

@@ -141,6 +141,40 @@ LPGD_INLINE T sum_of(const Group& g, std::int64_t n, const F& f) {
   return reduce<T, 1>(g, n, [&](auto at, auto* term) { term[0] = f(at); })[0];
 }
 
+// The end of the run of equal values that starts at `begin`; nan is a run of its own.
+template <class T>
+LPGD_INLINE std::int64_t run_end(const T* values, std::int64_t begin, std::int64_t n) {
+  const T level = values[begin];
+  std::int64_t i = begin + 1;
+  if constexpr (ScalarTraits<Wide<T>>::lanes > 1) {
+    using S = Wide<T>;
+    constexpr std::int64_t kWidth = ScalarTraits<S>::lanes;
+    const std::int64_t first = begin + 16 < n ? begin + 16 : n;
+    while (i < first && values[i] == level) ++i;
+    if (i < first) return i;
+    for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
+      auto same = [&](int k) {
+        return equal(S::load(values + i + k * kWidth), broadcast<S>(level));
+      };
+      if (!all_lanes(mask_and(mask_and(same(0), same(1)), mask_and(same(2), same(3))))) break;
+    }
+  }
+  while (i < n && values[i] == level) ++i;
+  return i;
+}
+
+// values[begin] + ... + values[end - 1] in double, by eight sums
+template <class T>
+LPGD_INLINE double run_sum(const T* values, std::int64_t begin, std::int64_t end) {
+  double part[8] = {}, rest = 0;
+  std::int64_t i = begin;
+  for (; i + 8 <= end; i += 8)
+    for (int k = 0; k < 8; ++k) part[k] += static_cast<double>(values[i + k]);
+  for (; i < end; ++i) rest += static_cast<double>(values[i]);
+  return ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7])) +
+         rest;
+}
+
 // One row of a task, as an operator sees it
 template <class T>
 struct ProxRow {
@@ -163,6 +197,17 @@ struct ProxRow {
   template <class Group, class F>
   LPGD_INLINE void write(const Group& g, T* to, const F& f) const {
     fill(g, n, to, streaming, f);
+  }
+  // one number for [begin, end) of it, walked by one lane
+  LPGD_INLINE void write_run(T* to, std::int64_t begin, std::int64_t end, T value) const {
+    if (end - begin < 16) {
+      for (std::int64_t i = begin; i < end; ++i) to[i] = value;
+      return;
+    }
+    fill(SerialGroup{}, end - begin, to + begin, streaming, [&](auto at) {
+      using S = decltype(at.load(to));
+      return S(value);
+    });
   }
   // the row's result where it has none: nan in x, a negative radius
   template <class Group>

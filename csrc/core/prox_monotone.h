@@ -76,7 +76,7 @@ struct IsotonicRegression {
         Pools::at(row.scratch, row.n), row.n,
         [&](std::int64_t i) { return static_cast<double>(row.x[i]); },
         [&](std::int64_t begin, std::int64_t end, double mean) {
-          for (std::int64_t i = begin; i < end; ++i) row.out[i] = static_cast<T>(mean);
+          row.write_run(row.out, begin, end, static_cast<T>(mean));
         });
   }
 
@@ -85,12 +85,9 @@ struct IsotonicRegression {
   LPGD_HD static void vjp(const Group&, const ProxRow<T>& row) {
     for (std::int64_t begin = 0, end = 0; begin < row.n; begin = end) {
       const T level = row.out[begin];
-      double sum =
-          static_cast<double>(row.gradient[begin]) + static_cast<double>(level - level);  // nan
-      for (end = begin + 1; end < row.n && row.out[end] == level; ++end)
-        sum += static_cast<double>(row.gradient[end]);
-      const T mean = static_cast<T>(sum / static_cast<double>(end - begin));
-      for (std::int64_t i = begin; i < end; ++i) row.gx[i] = mean;
+      end = run_end(row.out, begin, row.n);
+      const double sum = run_sum(row.gradient, begin, end) + static_cast<double>(level - level);
+      row.write_run(row.gx, begin, end, static_cast<T>(sum / static_cast<double>(end - begin)));
     }
   }
 };

@@ -12,10 +12,17 @@ LPGD_BEGIN_NAMESPACE
 struct TotalVariationLanes {
   using S = Wide<double>;
   static constexpr int kWidth = ScalarTraits<S>::lanes;
+  // A place i is held as 2^52 + i: differences are exact, and its low bits are i, no conversion
+  static constexpr double kZero = 4503599627370496.0;
+  LPGD_INLINE static std::int64_t place_of(double held) {
+    std::int64_t bits;
+    __builtin_memcpy(&bits, &held, sizeof(bits));
+    return bits & ((std::int64_t{1} << 52) - 1);
+  }
 
   LPGD_HOST_TOO static std::size_t scratch_bytes(std::int64_t n) {
     const std::size_t cuts = static_cast<std::size_t>(kWidth) * static_cast<std::size_t>(n + 1);
-    const std::size_t lanes = cuts * (sizeof(double) + sizeof(std::int64_t));
+    const std::size_t lanes = cuts * 2 * sizeof(double);
     const std::size_t one = TotalVariation::scratch_bytes(n);
     return lanes > one ? lanes : one;
   }
@@ -39,17 +46,18 @@ struct TotalVariationLanes {
       set_lane(lambda, lane, static_cast<double>(w));
     }
     auto* levels = static_cast<double*>(scratch);
-    auto* ends = reinterpret_cast<std::int64_t*>(levels + kWidth * (n + 1));
+    double* ends = levels + kWidth * (n + 1);
     auto gather = [&](S place) {
       S out;
+      double places[kWidth];
+      __builtin_memcpy(places, &place, sizeof(places));
       for (int lane = 0; lane < kWidth; ++lane)
-        set_lane(out, lane,
-                 static_cast<double>(x[lane][static_cast<std::int64_t>(get_lane(place, lane))]));
+        set_lane(out, lane, static_cast<double>(x[lane][place_of(places[lane])]));
       return out;
     };
 
-    const S last = S(static_cast<double>(n - 1));
-    S k = S(0), start = S(0), low_end = S(0), high_end = S(0);
+    const S zero = S(kZero), last = S(kZero + static_cast<double>(n - 1));
+    S k = zero, start = zero, low_end = zero, high_end = zero;
     S low = gather(k) - lambda, high = gather(k) + lambda;  // the levels that would still fit
     S low_slack = lambda, high_slack = -lambda;             // of the dual at k, for either level
     S done = S(0);
@@ -57,7 +65,7 @@ struct TotalVariationLanes {
       if (failed[lane] || lane >= used) set_lane(done, lane, 1.0);
     for (std::int64_t step = 0; step < 12 * n + 64; ++step) {
       const auto live = equal(done, S(0));
-      if (!any_lane(live)) break;
+      if (step % 8 == 0 && !any_lane(live)) break;
       const auto at_end = equal(k, last);
       const S next = gather(min_of(k + S(1), last));
       const S to_low = low_slack + next - low, to_high = high_slack + next - high;
@@ -75,7 +83,7 @@ struct TotalVariationLanes {
       for (int lane = 0; lane < kWidth; ++lane) {
         const std::int64_t at = lane * (n + 1) + count[lane];
         levels[at] = get_lane(level, lane);
-        ends[at] = static_cast<std::int64_t>(get_lane(end, lane));
+        ends[at] = get_lane(end, lane);
         count[lane] += mask_lane(written, lane) ? 1 : 0;
       }
       done = select(mask_and(live, mask_and(at_end, mask_not(cut))), S(1), done);
@@ -112,7 +120,7 @@ struct TotalVariationLanes {
       std::int64_t i = 0;
       for (std::int64_t c = 0; c < count[lane]; ++c) {
         const T level = static_cast<T>(levels[lane * (n + 1) + c]);
-        const std::int64_t end = ends[lane * (n + 1) + c];
+        const std::int64_t end = place_of(ends[lane * (n + 1) + c]);
         for (; i <= end; ++i) row.out[i] = level;
       }
     }
