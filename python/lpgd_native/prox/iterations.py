@@ -91,7 +91,8 @@ class _Birkhoff(torch.autograd.Function):
 class _BirkhoffWithJvp(_Birkhoff):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor, None]:
-        return _birkhoff_slope(*ctx.saved_tensors, tangent), None
+        (positive,) = ctx.saved_tensors
+        return _birkhoff_slope(positive, tangent), None
 
 
 def project_birkhoff(x: Tensor, *, iterations: int = 500, tolerance: float | None = None) -> Tensor:
