@@ -86,6 +86,15 @@ def test_compile_fullgraph_dynamic(case):
         )
 
 
+@compiles
+@pytest.mark.parametrize("function", [prox.prox_l1, prox.project_simplex, prox.project_isotonic])
+def test_compile_of_a_number_that_changes(function):
+    compiled = torch.compile(function, fullgraph=True, dynamic=True, backend="aot_eager")
+    x = torch.randn(3, 6, dtype=torch.float64)
+    for number in (0.5, 0.7):
+        torch.testing.assert_close(compiled(x, number), function(x, number))
+
+
 @pytest.mark.slow
 @compiles
 def test_compile_with_inductor():
