@@ -2,6 +2,7 @@
 
     python bench/bench_prox.py                 prints a Markdown table, less than 4 minutes
     python bench/bench_prox.py --quick         the middle size alone
+    python bench/bench_prox.py --out FILE.md   puts the table between the marks in the file, too
     FASTPROX_PYTHON=/path/to/python ...        a Python >= 3.12 with fastprox==1.0.1
 
 Every answer and vector-Jacobian product is compared with fastprox's (or the twin's) before it is
@@ -67,6 +68,7 @@ ROWS = (
     Op("prox_sorted_l1", _falling, twin=False),
     Op("project_second_order_cone"),
 )
+MARKS = ("<!-- bench_prox -->", "<!-- end of bench_prox -->")
 NO_PEER = {"prox_logistic", "prox_negative_entropy", "prox_l_half"}
 
 
@@ -220,25 +222,49 @@ def line_of(row: Row) -> str:
     return "| " + " | ".join(cells) + " |" + (f" {row.note}" if row.note else "")
 
 
+def into(text: str, table: str) -> str:
+    """`text` with what is between the marks replaced."""
+    head, found, rest = text.partition(MARKS[0])
+    _, closed, tail = rest.partition(MARKS[1])
+    if not found or not closed:
+        raise ValueError(f"there are no lines {MARKS[0]} and {MARKS[1]}")
+    return f"{head}{MARKS[0]}\n{table}\n{MARKS[1]}{tail}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="4096x1000 alone, no torch.compile")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", help="operators whose name contains this")
+    parser.add_argument("--out", type=Path, help=f"a file with the lines {' and '.join(MARKS)}")
     args = parser.parse_args()
+    if args.out is not None:
+        into(args.out.read_text(), "")  # before the measurements, not after
     torch.set_num_threads(args.threads)
     python = Path(os.environ.get("FASTPROX_PYTHON", HERE / ".venvs/fastprox/bin/python"))
+    lines: list[str] = []
+
+    def show(line: str) -> None:
+        print(line, flush=True)
+        lines.append(line)
+
     with tempfile.TemporaryDirectory() as folder:
         peer = None
         if python.exists():
             peer = Peer(python, args.threads, Path(folder))
         else:
-            print(f"fastprox is left out: no {python} (bench/setup_peers.sh fastprox)\n")
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores,", end=" ")
-        print(f"{args.threads} threads, torch {torch.__version__}, isa", end=" ")
-        print(f"{lpgd_native.build_info()['isa']}, load {os.getloadavg()[0]:.1f}\n")
-        print(HEAD, flush=True)
+            show(f"fastprox is left out: no {python} (bench/setup_peers.sh fastprox)\n")
+        options = [f"--{name}" for name in ("quick",) if getattr(args, name)]
+        options += [f"--only {args.only}"] if args.only else []
+        show(
+            f"`{' '.join(['bench/bench_prox.py', *options])}`: "
+            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+            f"{args.threads} threads, torch {torch.__version__}, isa "
+            f"{lpgd_native.build_info()['isa']}, load {os.getloadavg()[0]:.1f}; medians of "
+            f"{args.rounds} rounds, milliseconds; ratios above 1: ours is faster\n"
+        )
+        show(HEAD)
         cells = [(4096, 1000, torch.float64), (4096, 1000, torch.float32)]
         if not args.quick:
             cells = [(64, 1000, torch.float64), *cells, (4096, 4096, torch.float32)]
@@ -248,11 +274,13 @@ def main() -> None:
             for m, n, dtype in cells:
                 rounds = max(args.rounds // 2, 2) if m * n > 5_000_000 else args.rounds
                 compile_ = not args.quick and (m, n) == (4096, 1000)
-                print(line_of(measure(op, m, n, dtype, peer, rounds, compile_)), flush=True)
+                show(line_of(measure(op, m, n, dtype, peer, rounds, compile_)))
         if not args.quick and not args.only:
-            print(line_of(measure(SEPARABLE[0], 1, 100_000_000, torch.float32, None, 3, False)))
+            show(line_of(measure(SEPARABLE[0], 1, 100_000_000, torch.float32, None, 3, False)))
         if peer is not None:
             peer.close()
+    if args.out is not None:
+        args.out.write_text(into(args.out.read_text(), "\n".join(lines)))
 
 
 if __name__ == "__main__":

@@ -13,3 +13,11 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def fresh_dynamo():
+    """For `transforms.compiles`: nothing compiled before, nothing left behind."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()

@@ -230,6 +230,8 @@ ROW_CASES = (
         width=3,
     ),
     Case("project_isotonic", objective=lambda cp, p: (0, [cp.diff(p) >= 0]), projection=True),
+    # a projection in another norm: its objective is that of test_weighted_isotonic
+    Case("project_isotonic", each_weight, convex=False, label="project_isotonic-weighted"),
     Case(
         "prox_sorted_l1",
         falling,

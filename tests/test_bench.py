@@ -190,3 +190,13 @@ def test_ours_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "B=2 n=5" in text
     assert "refused" not in text
     assert file.read_text().startswith("{")
+
+
+def test_table_of_the_proxes_goes_between_the_marks() -> None:
+    bench = _module("bench_prox")
+    first, last = bench.MARKS
+    text = f"before\n{first}\nold\n{last}\nafter\n"
+    assert bench.into(text, "new\nlines") == f"before\n{first}\nnew\nlines\n{last}\nafter\n"
+    with pytest.raises(ValueError, match="there are no lines"):
+        bench.into("before\nafter\n", "new")
+    assert bench.into((BENCH.parent / "docs/performance.md").read_text(), "new").count("new\n") >= 1

@@ -11,7 +11,7 @@ from torch.func import grad, jvp, vmap
 from _build_tree import ROOT
 from lpgd_native import lstm_momentum_step
 from momentum_cases import Case, each_case, loss
-from test_registration import compiles, fresh_dynamo  # noqa: F401  a fixture
+from transforms import compiles, forward_mode
 
 FEW = [
     Case(cell, batch, 5, 4, 2, 5, form, 2)
@@ -19,8 +19,6 @@ FEW = [
     for batch, form in ((2, "step"), (6, "step"), (2, "sequence"), (2, "coordinate"))
 ]
 each_of_few = pytest.mark.parametrize("case", FEW, ids=str)
-# torch's own forward mode still calls what its next release drops
-forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 
 
 def raw(case: Case) -> dict[str, tuple]:

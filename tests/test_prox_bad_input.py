@@ -34,6 +34,8 @@ def test_integers_lists_and_dims(case):
         (lambda: prox.prox_l1(X, float("nan")), "weight must not be negative, got nan"),
         (lambda: prox.project_simplex(X, -1.0), "radius must not be negative"),
         (lambda: prox.prox_total_variation(X, -1.0), "weight must not be negative"),
+        (lambda: prox.project_isotonic(X, 0.0), "weight must be positive, got 0.0"),
+        (lambda: prox.project_isotonic(X, -1.0, increasing=False), "weight must not be negative"),
         (lambda: prox.prox_mcp(X, 1.0, 0.9), "gamma must be more than 1"),
         (lambda: prox.prox_scad(X, 1.0, 2.0), "a must be more than 2"),
         (lambda: prox.prox_firm(X, 1.0, 1.0), "upper must be more than 1"),
@@ -80,6 +82,12 @@ def test_entries_out_of_range_are_nan_where_they_are_used():
     assert prox.project_capped_simplex(X, 5.0, 1.0).isnan().all()
     assert prox.project_hyperplane(X, 0.0, 1.0).isnan().all()
     assert prox.prox_total_variation(X, r)[1].isnan().all()
+    for bad in (0.0, -1.0, float("nan"), float("inf")):
+        weight = torch.ones_like(X)
+        weight[1, 2] = bad
+        out = prox.project_isotonic(X, weight)
+        assert out[1].isnan().all()
+        torch.testing.assert_close(out[[0, 2]], prox.project_isotonic(X)[[0, 2]])
 
 
 @parametrize()

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 
 import lpgd_native.prox as prox
 from prox_cases import parametrize
-
-forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+from transforms import forward_mode
 
 
 def leaves_of(case, rows=3, n=6, seed=0):

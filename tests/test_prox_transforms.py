@@ -8,13 +8,7 @@ import torch
 import lpgd_native.prox as prox
 from lpgd_native import _prox_ops as ops
 from prox_cases import ALL_CASES, parametrize, uniform
-
-forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
-
-
-def assert_all_close(left, right, tolerance=1e-12):
-    for a, b in zip(left, right, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+from transforms import assert_all_close, compiles, forward_mode
 
 
 def gradients(case, arguments):
@@ -67,23 +61,6 @@ def test_opcheck_rows(name):
         torch.library.opcheck(torch.ops.lpgd.prox_rows_backward.default, inputs)
 
 
-# torch.compile itself still uses what torch has deprecated
-def compiles(test):
-    for text in (
-        "Function'> should not be instantiated",
-        "`torch.jit.script_method` is deprecated",
-    ):
-        test = pytest.mark.filterwarnings(f"ignore:.*{text}.*:DeprecationWarning")(test)
-    return pytest.mark.usefixtures("fresh_dynamo")(test)
-
-
-@pytest.fixture
-def fresh_dynamo():
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
-
-
 # a case of each kind of argument is compiled in the fast suite
 QUICK = ("prox_l1", "project_simplex", "prox_group_l2", "prox_sorted_l1")
 each_slowly = pytest.mark.parametrize(
@@ -107,6 +84,15 @@ def test_compile_fullgraph_dynamic(case):
         assert_all_close(
             torch.autograd.grad(out.square().sum(), leaves), gradients(case, arguments)
         )
+
+
+@compiles
+@pytest.mark.parametrize("function", [prox.prox_l1, prox.project_simplex, prox.project_isotonic])
+def test_compile_of_a_number_that_changes(function):
+    compiled = torch.compile(function, fullgraph=True, dynamic=True, backend="aot_eager")
+    x = torch.randn(3, 6, dtype=torch.float64)
+    for number in (0.5, 0.7):
+        torch.testing.assert_close(compiled(x, number), function(x, number))
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from prox_cases import SEPARABLE_CASES, parametrize
+import lpgd_native.prox as prox
+from prox_cases import SEPARABLE_CASES, normal, parametrize, uniform
 
 cp = pytest.importorskip("cvxpy")
 
@@ -66,6 +68,27 @@ def test_independent_solver(case):
         assert distance <= 1e-7 or any(b and d <= 1e-6 for d, b in tries), tries
 
 
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate:UserWarning")
+def test_weighted_isotonic():
+    """By Clarabel; equal weights change nothing; whole ones are those of repeated entries."""
+    x, w = normal(4, 7, seed=50), uniform(4, 7, seed=51)
+    out = prox.project_isotonic(x, w)
+    for row in range(4):
+        p = cp.Variable(7)
+        distance = cp.sum_squares(cp.multiply(np.sqrt(w[row].numpy()), p - x[row].numpy()))
+        problem = cp.Problem(cp.Minimize(distance / 2), [cp.diff(p) >= 0])
+        tight = {f"tol_{k}": 1e-13 for k in ("gap_abs", "gap_rel", "feas")}
+        last = {f"reduced_tol_{k}": 1.0 for k in ("gap_abs", "gap_rel", "feas", "ktratio")}
+        problem.solve(solver=cp.CLARABEL, **tight, **last)
+        close(out[row], torch.from_numpy(p.value), 1e-7)
+    close(prox.project_isotonic(x, 3 * torch.ones_like(x)), prox.project_isotonic(x))
+    close(prox.project_isotonic(x, w, increasing=False), -prox.project_isotonic(-x, w))
+    times = torch.tensor([1, 3, 2, 1, 4, 1, 2])
+    repeated = prox.project_isotonic(x.repeat_interleave(times, -1))
+    again = prox.project_isotonic(x, times.double()).repeat_interleave(times, -1)
+    close(again, repeated)
+
+
 @parametrize()
 @pytest.mark.parametrize("n", [1, 1025])
 def test_sizes_and_layouts(case, n):
@@ -87,6 +110,25 @@ def test_sizes_and_layouts(case, n):
     out = case.run(blocks, *spread)
     assert torch.equal(out[:, 0], expected)
     assert torch.equal(out[:, 1], expected)
+
+
+@parametrize()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_results_too_large_for_the_caches(case, dtype):
+    """8 MiB and more are written past them: as in a small batch, whatever the rows' alignment."""
+    n = case.width or 1025
+    rows = 2**23 // (n * dtype.itemsize) + 1
+    x = case.x(1, n).to(dtype).expand(rows, n).contiguous()
+    parameters = [p[:1] if p.dim() == 2 else p for p in case.parameters(1, n)]
+    leaves = [a.to(dtype).requires_grad_() for a in (x, *parameters)]
+    few = [leaves[0][:1], *leaves[1:]]
+    out, expected = case.run(*leaves), case.run(*few)
+    tolerance = 64 * torch.finfo(dtype).eps
+    close(out, expected.expand_as(out), tolerance)
+    weights = torch.linspace(-1, 1, n, dtype=dtype)
+    (g,) = torch.autograd.grad((out * weights).sum(), leaves[:1])
+    (g_few,) = torch.autograd.grad((expected * weights).sum(), leaves[:1])
+    close(g, g_few[:1].expand_as(g), tolerance)
 
 
 @parametrize()

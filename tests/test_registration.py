@@ -8,18 +8,10 @@ import pickle
 import pytest
 import torch
 
-from cases import OUTER_CASES, Data, parametrize_cases, random_qp
-from losses import weights_for
-from lpgd_native import LPGD, Implicit, nn, reference, solve_lp, solve_qp
-
-STRATEGIES = [Implicit(), LPGD(0.2), LPGD(0.3, rho=0.1, envelope="lower", relative=True)]
-each_strategy = pytest.mark.parametrize(
-    "strategy", STRATEGIES, ids=["implicit", "average", "lower"]
-)
-# torch's own forward mode still calls what its next release drops
-forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
-
-QP = random_qp(100, 3, n=4, m=3, p=1, lower=True, upper=True)
+from cases import OUTER_CASES, Data, parametrize_cases
+from losses import QP, STRATEGIES, each_strategy, eager, loss_of, weights_for
+from lpgd_native import LPGD, nn, reference, solve_lp, solve_qp
+from transforms import assert_all_close, compiles
 
 
 def raw_inputs(data: Data):
@@ -57,42 +49,6 @@ def test_opcheck_of_outer_sum_and_its_twin(batch, rows, cols, dtype):
     inputs = tuple(w.to(dtype) for w in weights_for([torch.empty(s) for s in shapes]))
     torch.library.opcheck(torch.ops.lpgd.outer_sum.default, inputs)
     torch.testing.assert_close(torch.ops.lpgd.outer_sum(*inputs), reference.outer_sum(*inputs))
-
-
-def loss_of(strategy, weights):
-    def loss(*data: torch.Tensor | None) -> torch.Tensor:
-        s = solve_qp(*data, gradient=strategy)
-        return (weights * s.x).sum() + s.x.square().sum()
-
-    return loss
-
-
-def eager(strategy, data: Data, weights) -> list[torch.Tensor]:
-    leaves = data.map(lambda t: t.clone().requires_grad_())
-    present = [leaf for leaf in leaves if leaf is not None]
-    return list(torch.autograd.grad(loss_of(strategy, weights)(*leaves), present))
-
-
-def assert_all_close(left, right, tolerance: float = 1e-12) -> None:
-    for a, b in zip(left, right, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
-
-
-# torch.compile itself still uses what torch has deprecated
-def compiles(test):
-    for text in (
-        "Function'> should not be instantiated",
-        "`torch.jit.script_method` is deprecated",
-    ):
-        test = pytest.mark.filterwarnings(f"ignore:.*{text}.*:DeprecationWarning")(test)
-    return pytest.mark.usefixtures("fresh_dynamo")(test)
-
-
-@pytest.fixture
-def fresh_dynamo():
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 @compiles

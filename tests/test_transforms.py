@@ -7,36 +7,9 @@ import torch
 from torch.func import grad, jacrev, jvp, vjp, vmap
 
 from cases import NAMES, Data, random_lp, random_qp
-from losses import weights_for
+from losses import QP, each_strategy, eager, loss_of, weights_for
 from lpgd_native import LPGD, Implicit, solve_lp, solve_qp
-
-STRATEGIES = [Implicit(), LPGD(0.2), LPGD(0.3, rho=0.1, envelope="lower", relative=True)]
-each_strategy = pytest.mark.parametrize(
-    "strategy", STRATEGIES, ids=["implicit", "average", "lower"]
-)
-# torch's own forward mode still calls what its next release drops
-forward_mode = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
-
-QP = random_qp(100, 3, n=4, m=3, p=1, lower=True, upper=True)
-
-
-def loss_of(strategy, weights):
-    def loss(*data: torch.Tensor | None) -> torch.Tensor:
-        s = solve_qp(*data, gradient=strategy)
-        return (weights * s.x).sum() + s.x.square().sum()
-
-    return loss
-
-
-def eager(strategy, data: Data, weights) -> list[torch.Tensor]:
-    leaves = data.map(lambda t: t.clone().requires_grad_())
-    present = [leaf for leaf in leaves if leaf is not None]
-    return list(torch.autograd.grad(loss_of(strategy, weights)(*leaves), present))
-
-
-def assert_all_close(left, right, tolerance: float = 1e-12) -> None:
-    for a, b in zip(left, right, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+from transforms import assert_all_close, forward_mode
 
 
 @each_strategy

@@ -1,14 +1,23 @@
-// Registers along an array, beside registers of problems: loads, stores, tails, sums over lanes.
-// Host only.
+// Registers along an array, beside registers of problems: loads, stores, tails. In device code a
+// lane of the group is the register's place, and a register is a number.
 #pragma once
 
+#include "scalar.h"
+#if !defined(__CUDACC__)
 #include "pack.h"
+#endif
+#if defined(__AVX2__) && !defined(__CUDACC__)
+#include <immintrin.h>
+#endif
 
 LPGD_BEGIN_NAMESPACE
 
 // The widest register of the instruction set. The x86-64 baseline works number by number: it has no
 // blend instruction.
-#if defined(__AVX512F__)
+#if defined(__CUDACC__)
+template <class T>
+using Wide = T;
+#elif defined(__AVX512F__)
 template <class T>
 using Wide = Pack<T, 64 / static_cast<int>(sizeof(T))>;
 #elif defined(__AVX2__)
@@ -47,6 +56,27 @@ LPGD_INLINE S load(const T* from) {
 template <class S, class T>
 LPGD_INLINE void store(T* to, const S& value) {
   __builtin_memcpy(to, &value, sizeof(S));
+}
+
+// Past the caches, to an address that is a multiple of the register: the line that is overwritten
+// need not be read first.
+template <class S, class T>
+LPGD_INLINE void stream(T* to, const S& value) {
+#if defined(__AVX2__) && !defined(__CUDACC__)
+  if constexpr (sizeof(S) == 64 && sizeof(T) == 8) {
+    _mm512_stream_pd(to, reinterpret_cast<__m512d>(value.v));
+  } else if constexpr (sizeof(S) == 64) {
+    _mm512_stream_ps(to, reinterpret_cast<__m512>(value.v));
+  } else if constexpr (sizeof(S) == 32 && sizeof(T) == 8) {
+    _mm256_stream_pd(to, reinterpret_cast<__m256d>(value.v));
+  } else if constexpr (sizeof(S) == 32) {
+    _mm256_stream_ps(to, reinterpret_cast<__m256>(value.v));
+  } else {
+    store(to, value);
+  }
+#else
+  store(to, value);
+#endif
 }
 
 // The first `count` lanes; the others are zero.

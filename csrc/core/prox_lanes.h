@@ -6,30 +6,10 @@
 #include <type_traits>
 
 #include "group.h"
+#include "lanes.h"
 #include "prox_types.h"
-#if !defined(__CUDACC__)
-#include "pack.h"
-#endif
 
 LPGD_BEGIN_NAMESPACE
-
-// The register of a row's coordinates; a plain number where the baseline has no blend (cpu/qp.cpp).
-#if defined(__CUDACC__)
-template <class T>
-using RowLanes = T;
-#elif defined(__AVX512F__)
-template <class T>
-using RowLanes = Pack<T, 64 / static_cast<int>(sizeof(T))>;
-#elif defined(__AVX2__)
-template <class T>
-using RowLanes = Pack<T, 32 / static_cast<int>(sizeof(T))>;
-#elif defined(__ARM_NEON)
-template <class T>
-using RowLanes = Pack<T, 16 / static_cast<int>(sizeof(T))>;
-#else
-template <class T>
-using RowLanes = T;
-#endif
 
 // A row's share of a parameter: its numbers, or (step 0) the one number of all coordinates
 template <class T>
@@ -54,19 +34,17 @@ struct At {
     if constexpr (ScalarTraits<S>::lanes == 1) {
       return data[i];
     } else {
-      S out;
-      __builtin_memcpy(&out.v, data + i, sizeof(out.v));
-      return out;
+      return S::load(data + i);
     }
   }
   LPGD_INLINE S load(const RowParameter<T>& parameter) const {
-    return parameter.step == 0 ? S(parameter.data[0]) : load(parameter.data);
+    return parameter.step == 0 ? broadcast<S>(parameter.data[0]) : load(parameter.data);
   }
   LPGD_INLINE void store(T* data, S value) const {
     if constexpr (ScalarTraits<S>::lanes == 1) {
       data[i] = value;
     } else {
-      __builtin_memcpy(data + i, &value.v, sizeof(value.v));
+      value.store(data + i);
     }
   }
 };
@@ -74,11 +52,31 @@ struct At {
 template <class T, class Group, class F>
 LPGD_INLINE void each(const Group& g, std::int64_t n, const F& f) {
   std::int64_t i = 0;
-  if constexpr (std::is_same_v<Group, SerialGroup> && ScalarTraits<RowLanes<T>>::lanes > 1) {
-    constexpr int kWidth = ScalarTraits<RowLanes<T>>::lanes;
-    for (; i + kWidth <= n; i += kWidth) f(At<RowLanes<T>>{i});
+  if constexpr (std::is_same_v<Group, SerialGroup> && ScalarTraits<Wide<T>>::lanes > 1) {
+    constexpr int kWidth = ScalarTraits<Wide<T>>::lanes;
+    for (; i + kWidth <= n; i += kWidth) f(At<Wide<T>>{i});
   }
   for (i += g.lane(); i < n; i += g.size()) f(At<T>{i});
+}
+
+// to[i] = f(at), which does not read what it writes. `streaming`: past the caches.
+template <class T, class Group, class F>
+LPGD_INLINE void fill(const Group& g, std::int64_t n, T* to, bool streaming, const F& f) {
+  if constexpr (std::is_same_v<Group, SerialGroup> && ScalarTraits<Wide<T>>::lanes > 1) {
+    using S = Wide<T>;
+    constexpr std::int64_t kWidth = ScalarTraits<S>::lanes;
+    if (streaming && n >= 2 * kWidth) {
+      // the first register as it lies, then, over a part of it, from an aligned address on
+      At<S>{0}.store(to, f(At<S>{0}));
+      const auto past =
+          static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(to) % sizeof(S) / sizeof(T));
+      std::int64_t i = kWidth - past;
+      for (; i + kWidth <= n; i += kWidth) stream(to + i, f(At<S>{i}));
+      for (; i < n; ++i) At<T>{i}.store(to, f(At<T>{i}));
+      return;
+    }
+  }
+  each<T>(g, n, [&](auto at) { at.store(to, f(at)); });
 }
 
 template <class S>
@@ -104,8 +102,8 @@ LPGD_INLINE Sums<T, K> reduce(const Group& g, std::int64_t n, const F& f) {
   Sums<T, K> out;
   for (int k = 0; k < K; ++k) out.v[k] = k < kSums ? T(0) : lowest;
   std::int64_t i = 0;
-  if constexpr (std::is_same_v<Group, SerialGroup> && ScalarTraits<RowLanes<T>>::lanes > 1) {
-    using S = RowLanes<T>;
+  if constexpr (std::is_same_v<Group, SerialGroup> && ScalarTraits<Wide<T>>::lanes > 1) {
+    using S = Wide<T>;
     constexpr int kWidth = ScalarTraits<S>::lanes, kWays = 4;
     S total[kWays][K];
     for (int way = 0; way < kWays; ++way)
@@ -143,6 +141,40 @@ LPGD_INLINE T sum_of(const Group& g, std::int64_t n, const F& f) {
   return reduce<T, 1>(g, n, [&](auto at, auto* term) { term[0] = f(at); })[0];
 }
 
+// The end of the run of equal values that starts at `begin`; nan is a run of its own.
+template <class T>
+LPGD_INLINE std::int64_t run_end(const T* values, std::int64_t begin, std::int64_t n) {
+  const T level = values[begin];
+  std::int64_t i = begin + 1;
+  if constexpr (ScalarTraits<Wide<T>>::lanes > 1) {
+    using S = Wide<T>;
+    constexpr std::int64_t kWidth = ScalarTraits<S>::lanes;
+    const std::int64_t first = begin + 16 < n ? begin + 16 : n;
+    while (i < first && values[i] == level) ++i;
+    if (i < first) return i;
+    for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
+      auto same = [&](int k) {
+        return equal(S::load(values + i + k * kWidth), broadcast<S>(level));
+      };
+      if (!all_lanes(mask_and(mask_and(same(0), same(1)), mask_and(same(2), same(3))))) break;
+    }
+  }
+  while (i < n && values[i] == level) ++i;
+  return i;
+}
+
+// values[begin] + ... + values[end - 1] in double, by eight sums
+template <class T>
+LPGD_INLINE double run_sum(const T* values, std::int64_t begin, std::int64_t end) {
+  double part[8] = {}, rest = 0;
+  std::int64_t i = begin;
+  for (; i + 8 <= end; i += 8)
+    for (int k = 0; k < 8; ++k) part[k] += static_cast<double>(values[i + k]);
+  for (; i < end; ++i) rest += static_cast<double>(values[i]);
+  return ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7])) +
+         rest;
+}
+
 // One row of a task, as an operator sees it
 template <class T>
 struct ProxRow {
@@ -154,22 +186,41 @@ struct ProxRow {
   T* out;
   std::int32_t* order;
   bool sorted;
+  bool streaming;
   const T* gradient;
   T* gx;
   T* gp[kProxParameters];        // null: not asked for
   bool each_p[kProxParameters];  // per coordinate, else the sum
   void* scratch;
 
+  // the row's result, or its gradient
+  template <class Group, class F>
+  LPGD_INLINE void write(const Group& g, T* to, const F& f) const {
+    fill(g, n, to, streaming, f);
+  }
+  // one number for [begin, end) of it, walked by one lane
+  LPGD_INLINE void write_run(T* to, std::int64_t begin, std::int64_t end, T value) const {
+    if (end - begin < 16) {
+      for (std::int64_t i = begin; i < end; ++i) to[i] = value;
+      return;
+    }
+    fill(SerialGroup{}, end - begin, to + begin, streaming, [&](auto at) {
+      using S = decltype(at.load(to));
+      return S(value);
+    });
+  }
   // the row's result where it has none: nan in x, a negative radius
   template <class Group>
   LPGD_HD void fail(const Group& g) const {
-    each<T>(g, n, [&](auto at) {
-      at.store(out, decltype(at.load(x))(std::numeric_limits<T>::quiet_NaN()));
+    const T nan = std::numeric_limits<T>::quiet_NaN();
+    write(g, out, [&](auto at) {
+      const auto v = at.load(x);
+      return decltype(v + v)(nan);
     });
   }
   template <class Group>
   LPGD_INLINE void copy(const Group& g) const {
-    each<T>(g, n, [&](auto at) { at.store(out, at.load(x)); });
+    write(g, out, [&](auto at) { return at.load(x); });
   }
   // the gradient of a parameter that the row has one of, or f(at) where it has one a coordinate
   template <class Group, class F>
@@ -205,6 +256,7 @@ LPGD_INLINE ProxRow<T> row_of(const ProxTask<T>& task, std::int64_t row, void* s
   out.out = task.out + begin;
   out.order = task.order != nullptr ? task.order + begin : nullptr;
   out.sorted = task.sorted;
+  out.streaming = task.streaming;
   out.gradient = task.gradient != nullptr ? task.gradient + begin : nullptr;
   out.gx = task.gradient_x != nullptr ? task.gradient_x + begin : nullptr;
   out.scratch = scratch;

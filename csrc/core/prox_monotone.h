@@ -7,37 +7,39 @@
 
 LPGD_BEGIN_NAMESPACE
 
-// The pools of a row: the sum and the size of each, on a stack
+// The pools of a row on a stack: of each, the weighted sum, the weight and the end
 struct Pools {
   double* sums;
   double* sizes;
+  std::int64_t* ends;
 
   LPGD_HOST_TOO static std::size_t bytes(std::int64_t n) {
-    return 2 * static_cast<std::size_t>(n) * sizeof(double);
+    return 3 * static_cast<std::size_t>(n) * sizeof(double);
   }
   LPGD_INLINE static Pools at(void* scratch, std::int64_t n) {
     auto* data = static_cast<double*>(scratch);
-    return {data, data + n};
+    return {data, data + n, reinterpret_cast<std::int64_t*>(data + 2 * n)};
   }
 };
 
-// The nondecreasing fit of get(0), ..., get(n - 1): emit(begin, end, value) for every pool in
-// order. Means are compared by cross-multiplication: a division would be in the loop's critical
-// path.
-template <class Get, class Emit>
+// The nondecreasing fit of get(0), ..., get(n - 1) with weights weight(i) > 0: emit(begin, end,
+// value) for every pool in order. Means are compared by cross-multiplication: a division would be
+// in the loop's critical path.
+template <class Get, class Weight, class Emit>
 LPGD_INLINE void pool_adjacent(const Pools& pools, std::int64_t n, const Get& get,
-                               const Emit& emit) {
+                               const Weight& weight, const Emit& emit) {
   std::int64_t top = -1;
   std::int64_t i = 0;
   while (i < n) {
-    double sum = get(i), size = 1;
+    double size = weight(i), sum = get(i) * size;
     ++i;
     // followers below the mean join at once, without a visit to the stack
     while (i < n) {
       const double next = get(i);
       if (!(next * size <= sum)) break;
-      sum += next;
-      size += 1;
+      const double share = weight(i);
+      sum += next * share;
+      size += share;
       ++i;
     }
     while (top >= 0 && pools.sums[top] * size >= sum * pools.sizes[top]) {
@@ -48,13 +50,19 @@ LPGD_INLINE void pool_adjacent(const Pools& pools, std::int64_t n, const Get& ge
     ++top;
     pools.sums[top] = sum;
     pools.sizes[top] = size;
+    pools.ends[top] = i;
   }
   std::int64_t begin = 0;
   for (std::int64_t k = 0; k <= top; ++k) {
-    const auto end = begin + static_cast<std::int64_t>(pools.sizes[k]);
-    emit(begin, end, pools.sums[k] / pools.sizes[k]);
-    begin = end;
+    emit(begin, pools.ends[k], pools.sums[k] / pools.sizes[k]);
+    begin = pools.ends[k];
   }
+}
+
+template <class Get, class Emit>
+LPGD_INLINE void pool_adjacent(const Pools& pools, std::int64_t n, const Get& get,
+                               const Emit& emit) {
+  pool_adjacent(pools, n, get, [](std::int64_t) { return 1.0; }, emit);
 }
 
 struct IsotonicRegression {
@@ -68,7 +76,7 @@ struct IsotonicRegression {
         Pools::at(row.scratch, row.n), row.n,
         [&](std::int64_t i) { return static_cast<double>(row.x[i]); },
         [&](std::int64_t begin, std::int64_t end, double mean) {
-          for (std::int64_t i = begin; i < end; ++i) row.out[i] = static_cast<T>(mean);
+          row.write_run(row.out, begin, end, static_cast<T>(mean));
         });
   }
 
@@ -77,13 +85,60 @@ struct IsotonicRegression {
   LPGD_HD static void vjp(const Group&, const ProxRow<T>& row) {
     for (std::int64_t begin = 0, end = 0; begin < row.n; begin = end) {
       const T level = row.out[begin];
-      double sum =
-          static_cast<double>(row.gradient[begin]) + static_cast<double>(level - level);  // nan
-      for (end = begin + 1; end < row.n && row.out[end] == level; ++end)
-        sum += static_cast<double>(row.gradient[end]);
-      const T mean = static_cast<T>(sum / static_cast<double>(end - begin));
-      for (std::int64_t i = begin; i < end; ++i) row.gx[i] = mean;
+      end = run_end(row.out, begin, row.n);
+      const double sum = run_sum(row.gradient, begin, end) + static_cast<double>(level - level);
+      row.write_run(row.gx, begin, end, static_cast<T>(sum / static_cast<double>(end - begin)));
     }
+  }
+};
+
+// The same in the norm sum w_i p_i^2 with w > 0: the pools' means are weighted ones.
+struct WeightedIsotonic {
+  LPGD_HOST_TOO static std::size_t scratch_bytes(std::int64_t n) { return Pools::bytes(n); }
+
+  template <class Group, class T>
+  LPGD_HD static void value(const Group& g, const ProxRow<T>& row) {
+    const RowParameter<T> w = row.p[0];
+    const auto facts = reduce<T, 3>(g, row.n, [&](auto at, auto* term) {
+      using S = decltype(at.load(row.x));
+      term[0] = at.load(row.x);
+      term[1] = at.load(w);
+      term[2] = select(less(S(0), at.load(w)), S(0), S(1));
+    });
+    if (!(facts[0] - facts[0] == T(0)) || !(facts[1] - facts[1] == T(0)) || facts[2] != T(0))
+      return row.fail(g);
+    pool_adjacent(
+        Pools::at(row.scratch, row.n), row.n,
+        [&](std::int64_t i) { return static_cast<double>(row.x[i]); },
+        [&](std::int64_t i) { return static_cast<double>(w[i]); },
+        [&](std::int64_t begin, std::int64_t end, double mean) {
+          for (std::int64_t i = begin; i < end; ++i) row.out[i] = static_cast<T>(mean);
+        });
+  }
+
+  // a run's level is sum w x / sum w: sum g goes to x_i by w_i / sum w, to w_i by (x_i - level) /
+  // sum w
+  template <class Group, class T>
+  LPGD_HD static void vjp(const Group&, const ProxRow<T>& row) {
+    const RowParameter<T> w = row.p[0];
+    double all = 0;
+    for (std::int64_t begin = 0, end = 0; begin < row.n; begin = end) {
+      const T level = row.out[begin];
+      double sum = static_cast<double>(level - level), size = 0;  // nan
+      for (end = begin; end < row.n && (end == begin || row.out[end] == level); ++end) {
+        sum += static_cast<double>(row.gradient[end]);
+        size += static_cast<double>(w[end]);
+      }
+      const double share = sum / size;
+      for (std::int64_t i = begin; i < end; ++i) {
+        row.gx[i] = static_cast<T>(static_cast<double>(w[i]) * share);
+        if (row.gp[0] == nullptr) continue;
+        const double turn = (static_cast<double>(row.x[i]) - static_cast<double>(level)) * share;
+        if (row.each_p[0]) row.gp[0][i] = static_cast<T>(turn);
+        all += turn;
+      }
+    }
+    if (row.gp[0] != nullptr && !row.each_p[0]) row.gp[0][0] = static_cast<T>(all);
   }
 };
 

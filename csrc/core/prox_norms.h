@@ -26,6 +26,26 @@ LPGD_INLINE T length_of(const Group& g, std::int64_t n, const F& load) {
          }));
 }
 
+// |x| and <x / |x|, g> of a row in one pass; where the squares leave the range of T, in more
+template <class Group, class T>
+LPGD_INLINE Sums<T, 2> length_and_pull(const Group& g, const ProxRow<T>& row) {
+  const auto sums = reduce<T, 2>(g, row.n, [&](auto at, auto* term) {
+    const auto v = at.load(row.x);
+    term[0] = v * v;
+    term[1] = v * at.load(row.gradient);
+  });
+  const T least = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
+  if (sums[0] > least && sums[0] < std::numeric_limits<T>::max()) {
+    const T length = sqrt_of(sums[0]);
+    return {{length, sums[1] / length}};
+  }
+  const T length = length_of<T>(g, row.n, [&](auto at) { return at.load(row.x); });
+  const T inverse = length > T(0) ? T(1) / length : T(0);
+  return {{length, sum_of<T>(g, row.n, [&](auto at) {
+             return (at.load(row.x) * inverse) * at.load(row.gradient);
+           })}};
+}
+
 // w ||p||: the row shortened by w
 struct EuclideanNorm {
   template <class Group, class T>
@@ -34,24 +54,23 @@ struct EuclideanNorm {
     const T length = length_of<T>(g, row.n, [&](auto at) { return at.load(row.x); });
     if (!(length - length == T(0)) || !(w >= T(0))) return row.fail(g);
     const T scale = length <= w ? T(0) : T(1) - w / length;
-    each<T>(g, row.n, [&](auto at) { at.store(row.out, at.load(row.x) * scale); });
+    row.write(g, row.out, [&](auto at) { return at.load(row.x) * scale; });
   }
 
   // x / |x| * (|x| - w): the part of g along x is kept, the rest shrinks
   template <class Group, class T>
   LPGD_HD static void vjp(const Group& g, const ProxRow<T>& row) {
     const T w = row.p[0].scalar();
-    const T length = length_of<T>(g, row.n, [&](auto at) { return at.load(row.x); });
+    const auto facts = length_and_pull(g, row);
+    const T length = facts[0];
     const T broken =
         !(length - length == T(0)) || !(w >= T(0)) ? std::numeric_limits<T>::quiet_NaN() : T(0);
     const bool zero = length <= w;
-    const T inverse = zero ? T(0) : T(1) / length;
-    const T along = sum_of<T>(
-        g, row.n, [&](auto at) { return (at.load(row.x) * inverse) * at.load(row.gradient); });
+    const T inverse = zero ? T(0) : T(1) / length, along = zero ? T(0) : facts[1];
     const T scale = zero ? T(0) : T(1) - w * inverse;
     const T back = along * w * inverse * inverse;
-    each<T>(g, row.n, [&](auto at) {
-      at.store(row.gx, at.load(row.gradient) * scale + at.load(row.x) * back + broken);
+    row.write(g, row.gx, [&](auto at) {
+      return at.load(row.gradient) * scale + at.load(row.x) * back + broken;
     });
     row.give_scalar(g, 0, zero ? broken : broken - along);
   }
@@ -66,24 +85,23 @@ struct EuclideanBall {
     if (!(length - length == T(0)) || !(radius >= T(0))) return row.fail(g);
     if (length <= radius) return row.copy(g);
     const T scale = radius / length;
-    each<T>(g, row.n, [&](auto at) { at.store(row.out, at.load(row.x) * scale); });
+    row.write(g, row.out, [&](auto at) { return at.load(row.x) * scale; });
   }
 
   template <class Group, class T>
   LPGD_HD static void vjp(const Group& g, const ProxRow<T>& row) {
     const T radius = row.p[0].scalar();
-    const T length = length_of<T>(g, row.n, [&](auto at) { return at.load(row.x); });
+    const auto facts = length_and_pull(g, row);
+    const T length = facts[0];
     const T broken = !(length - length == T(0)) || !(radius >= T(0))
                          ? std::numeric_limits<T>::quiet_NaN()
                          : T(0);
     const bool inside = length <= radius;
-    const T inverse = inside ? T(0) : T(1) / length;
-    const T along = sum_of<T>(
-        g, row.n, [&](auto at) { return (at.load(row.x) * inverse) * at.load(row.gradient); });
+    const T inverse = inside ? T(0) : T(1) / length, along = inside ? T(0) : facts[1];
     const T scale = inside ? T(1) : radius * inverse;
     const T back = along * radius * inverse * inverse;
-    each<T>(g, row.n, [&](auto at) {
-      at.store(row.gx, at.load(row.gradient) * scale - at.load(row.x) * back + broken);
+    row.write(g, row.gx, [&](auto at) {
+      return at.load(row.gradient) * scale - at.load(row.x) * back + broken;
     });
     row.give_scalar(g, 0, inside ? broken : broken + along);
   }
@@ -179,7 +197,7 @@ struct SecondOrderCone {
       head = T(0.5) * (t + size);
       scale = head / size;
     }
-    each<T>(g, row.n - 1, [&](auto at) { at.store(out, at.load(v) * scale); });
+    fill(g, row.n - 1, out, row.streaming, [&](auto at) { return at.load(v) * scale; });
     if (g.lane() == 0) row.out[0] = head;
   }
 
@@ -205,7 +223,8 @@ struct SecondOrderCone {
       back = T(0.5) * inverse * (g0 - ratio * along);
       head = T(0.5) * (g0 + along);
     }
-    each<T>(g, row.n - 1, [&](auto at) { at.store(gx, at.load(up) * scale + at.load(v) * back); });
+    fill(g, row.n - 1, gx, row.streaming,
+         [&](auto at) { return at.load(up) * scale + at.load(v) * back; });
     if (g.lane() == 0) row.gx[0] = head;
   }
 };

@@ -20,8 +20,8 @@ LPGD_INLINE void plane_vjp(const Group& g, const ProxRow<T>& row, const RowParam
   const bool none = !(totals[1] > T(0));
   const T c = none ? broken : totals[0] / totals[1] + broken;
   const T tau = none ? T(0) : totals[2] / totals[1];
-  each<T>(g, row.n, [&](auto at) {
-    at.store(row.gx, free_at(at) * (at.load(row.gradient) - at.load(a) * c) + broken);
+  row.write(g, row.gx, [&](auto at) {
+    return free_at(at) * (at.load(row.gradient) - at.load(a) * c) + broken;
   });
   row.give(g, k_a, [&](auto at) {
     return free_at(at) * (at.load(a) * c - at.load(row.gradient)) * tau - at.load(row.out) * c;
@@ -50,8 +50,7 @@ struct Plane {  // p0 = a, p1 = b
     // a = 0 has a plane only where b = 0, a half-space where b >= 0
     if (!(over - over == T(0)) || (squares == T(0) && over != T(0))) return row.fail(g);
     const T tau = squares == T(0) ? T(0) : over / squares;
-    each<T>(g, row.n,
-            [&](auto at) { at.store(row.out, at.load(row.x) - at.load(row.p[0]) * tau); });
+    row.write(g, row.out, [&](auto at) { return at.load(row.x) - at.load(row.p[0]) * tau; });
   }
 
   template <class Group, class T>
@@ -61,7 +60,7 @@ struct Plane {  // p0 = a, p1 = b
     const bool failed = !(over - over == T(0)) || (squares == T(0) && over > T(0));
     const T broken = failed ? std::numeric_limits<T>::quiet_NaN() : T(0);
     if (Half && over <= T(0)) {
-      each<T>(g, row.n, [&](auto at) { at.store(row.gx, at.load(row.gradient)); });
+      row.write(g, row.gx, [&](auto at) { return at.load(row.gradient); });
       row.give(g, 0, [&](auto at) { return decltype(at.load(row.x))(0); });
       row.give_scalar(g, 1, T(0));
       return;
@@ -139,10 +138,7 @@ struct BoxHyperplane {
       }
       tau = next;
     }
-    each<T>(g, row.n, [&](auto at) {
-      using S = decltype(at.load(row.x));
-      at.store(row.out, point<S>(at, row, tau));
-    });
+    row.write(g, row.out, [&](auto at) { return point<decltype(at.load(row.x))>(at, row, tau); });
   }
 
   template <class Group, class T>

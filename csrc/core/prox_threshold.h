@@ -47,20 +47,20 @@ struct Threshold {
     if (!(sum == sum) || !(radius >= T(0)) || highest - highest != T(0)) return row.fail(g);
     if (Abs && sum <= radius) {
       if (!Complement) return row.copy(g);
-      return each<T>(g, row.n, [&](auto at) { at.store(row.out, decltype(at.load(row.x))(0)); });
+      return row.write(g, row.out, [&](auto at) { return decltype(at.load(row.x))(0); });
     }
     const T tau = solve(g, row, radius, sum, highest);
-    each<T>(g, row.n, [&](auto at) {
+    row.write(g, row.out, [&](auto at) {
       using S = decltype(at.load(row.x));
       const S x = at.load(row.x);
-      if constexpr (Complement) {
-        S clipped = min_of(x, S(tau));
-        if constexpr (Abs) clipped = max_of(clipped, S(-tau));
-        at.store(row.out, clipped);
+      if constexpr (Complement && Abs) {
+        return max_of(min_of(x, S(tau)), S(-tau));
+      } else if constexpr (Complement) {
+        return min_of(x, S(tau));
       } else if constexpr (Abs) {
-        at.store(row.out, x - max_of(min_of(x, S(tau)), S(-tau)));
+        return x - max_of(min_of(x, S(tau)), S(-tau));
       } else {
-        at.store(row.out, max_of(x - S(tau), S(0)));
+        return max_of(x - S(tau), S(0));
       }
     });
   }
@@ -69,12 +69,6 @@ struct Threshold {
   template <class Group, class T>
   LPGD_HD static void vjp(const Group& g, const ProxRow<T>& row) {
     const T radius = row.p[0].scalar();
-    bool inside = false;
-    T broken = T(0);
-    if constexpr (Abs) {
-      const T sum = sum_of<T>(g, row.n, [&](auto at) { return size(at.load(row.x)); });
-      inside = sum <= radius;
-    }
     auto signed_in = [&](auto at) {
       using S = decltype(at.load(row.x));
       const S x = at.load(row.x), out = at.load(row.out);
@@ -82,22 +76,28 @@ struct Threshold {
       if constexpr (Abs) return when(in, sign_of(x));
       return when(in, S(1));
     };
-    const auto totals = reduce<T, 2>(g, row.n, [&](auto at, auto* term) {
+    const auto totals = reduce<T, Abs ? 3 : 2>(g, row.n, [&](auto at, auto* term) {
       const auto s = signed_in(at);
       term[0] = s * at.load(row.gradient);
       term[1] = s * s + nan_or_zero(at.load(row.out));  // nan where the row has no result
+      if constexpr (Abs) term[2] = size(at.load(row.x));
     });
-    broken = totals[1] - totals[1];
+    const T broken = totals[1] - totals[1];
+    const bool inside = Abs && totals[Abs ? 2 : 0] <= radius;
     const T mean = totals[1] == T(0) || inside ? broken : totals[0] / totals[1];
-    each<T>(g, row.n, [&](auto at) {
-      using S = decltype(at.load(row.x));
-      const S s = signed_in(at), v = at.load(row.gradient);
-      if constexpr (Complement) {
-        at.store(row.gx, inside ? S(broken) : v - s * (s * v - S(mean)) + S(broken));
-      } else {
-        at.store(row.gx, inside ? v + S(broken) : s * (s * v - S(mean)) + S(broken));
-      }
-    });
+    if (inside) {
+      row.write(g, row.gx, [&](auto at) {
+        using S = decltype(at.load(row.x));
+        return Complement ? S(broken) : at.load(row.gradient) + S(broken);
+      });
+    } else {
+      row.write(g, row.gx, [&](auto at) {
+        using S = decltype(at.load(row.x));
+        const S s = signed_in(at), v = at.load(row.gradient);
+        const S kept = s * (s * v - S(mean));
+        return (Complement ? v - kept : kept) + S(broken);
+      });
+    }
     row.give_scalar(g, 0, Complement ? -mean : mean);
   }
 };
@@ -136,10 +136,10 @@ struct WeightedL1Ball {
       before = above[2];
       tau = max_of(tau, (above[0] - radius) / above[1]);
     }
-    each<T>(g, row.n, [&](auto at) {
+    row.write(g, row.out, [&](auto at) {
       using S = decltype(at.load(row.x));
       const S x = at.load(row.x), t = S(tau) * at.load(row.p[0]);
-      at.store(row.out, x - max_of(min_of(x, t), -t));
+      return x - max_of(min_of(x, t), -t);
     });
   }
 
@@ -161,10 +161,10 @@ struct WeightedL1Ball {
     const bool inside = totals[3] <= radius || totals[1] == T(0);
     const T c = inside ? broken : totals[0] / totals[1];
     const T tau = inside ? T(0) : totals[2] / totals[1];
-    each<T>(g, row.n, [&](auto at) {
+    row.write(g, row.gx, [&](auto at) {
       using S = decltype(at.load(row.x));
       const S s = signed_in(at), v = at.load(row.gradient);
-      at.store(row.gx, inside ? v + S(broken) : s * (s * v - S(c) * at.load(row.p[0])));
+      return inside ? v + S(broken) : s * (s * v - S(c) * at.load(row.p[0]));
     });
     row.give(g, 0, [&](auto at) {
       using S = decltype(at.load(row.x));

@@ -113,12 +113,10 @@ struct TotalVariation {
     double all = 0, before = 0;
     for (std::int64_t begin = 0, end = 0; begin < row.n; begin = end) {
       const T level = row.out[begin];
-      double sum = static_cast<double>(row.gradient[begin]) + static_cast<double>(level - level);
-      for (end = begin + 1; end < row.n && row.out[end] == level; ++end)
-        sum += static_cast<double>(row.gradient[end]);
+      end = run_end(row.out, begin, row.n);
+      const double sum = run_sum(row.gradient, begin, end) + static_cast<double>(level - level);
       const double mean = sum / static_cast<double>(end - begin);
-      const T stored = static_cast<T>(mean);
-      for (std::int64_t i = begin; i < end; ++i) row.gx[i] = stored;
+      row.write_run(row.gx, begin, end, static_cast<T>(mean));
       if (row.gp[0] != nullptr) {
         if (begin > 0) {
           const double turn = row.out[begin - 1] < level ? before - mean : mean - before;

@@ -41,11 +41,12 @@ namespace lpgd {
   X(box_hyperplane, BoxHyperplane, 4)    \
   X(soc, SecondOrderCone, 0)
 // ... or from end to end by one lane.
-#define LPGD_FOR_EACH_SEQUENTIAL(X)     \
-  X(total_variation, TotalVariation, 1) \
-  X(isotonic, IsotonicRegression, 0)    \
-  X(sorted_l1, SortedNorm, 1)           \
-  X(permutahedron, Permutahedron, 1)    \
+#define LPGD_FOR_EACH_SEQUENTIAL(X)         \
+  X(total_variation, TotalVariation, 1)     \
+  X(isotonic, IsotonicRegression, 0)        \
+  X(weighted_isotonic, WeightedIsotonic, 1) \
+  X(sorted_l1, SortedNorm, 1)               \
+  X(permutahedron, Permutahedron, 1)        \
   X(exponential_cone, ExponentialCone, 0)
 #define LPGD_FOR_EACH_ROWWISE(X) LPGD_FOR_EACH_REDUCING(X) LPGD_FOR_EACH_SEQUENTIAL(X)
 
@@ -86,7 +87,7 @@ struct ProxTask {
   // group_l2: the coordinates group by group [n], then where each of `groups` groups starts, and n
   const std::int32_t* index;
   std::int32_t groups;
-  bool streaming;  // the result is too large for the caches: write past them
+  bool streaming;  // the result is too large for the caches: write past them (CPU)
 
   T* out;
   // the coordinates from large to small: what sorting operators leave for their backward. Given and

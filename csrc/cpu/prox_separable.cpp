@@ -3,33 +3,9 @@
 
 #include "core/prox_separable.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 LPGD_BEGIN_NAMESPACE
 
 namespace {
-
-// Writes a register past the caches: the line that is overwritten need not be read first.
-template <class S, class T>
-LPGD_INLINE void stream(T* to, S value) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 8) {
-    _mm512_stream_pd(to, reinterpret_cast<__m512d>(value.v));
-  } else {
-    _mm512_stream_ps(to, reinterpret_cast<__m512>(value.v));
-  }
-#elif defined(__AVX2__)
-  if constexpr (sizeof(T) == 8) {
-    _mm256_stream_pd(to, reinterpret_cast<__m256d>(value.v));
-  } else {
-    _mm256_stream_ps(to, reinterpret_cast<__m256>(value.v));
-  }
-#else
-  At<S>{0}.store(to, value);
-#endif
-}
 
 template <class S>
 LPGD_INLINE S load_part(const RealOf<S>* data, std::int64_t count) {
@@ -73,7 +49,7 @@ LPGD_INLINE S checked(S x, const S* p) {
 
 template <class F, int Count, bool Shared, bool Stream, class T>
 void forward(const ProxTask<T>& task, std::int64_t row, std::int64_t begin, std::int64_t end) {
-  using S = RowLanes<T>;
+  using S = Wide<T>;
   const T* x = task.x + row * task.n;
   T* out = task.out + row * task.n;
   RowParameter<T> parameters[Count + 1];
@@ -110,7 +86,7 @@ template <class F, int Count, class T>
 void forward(const ProxTask<T>& task, std::int64_t row, std::int64_t begin, std::int64_t end) {
   bool shared = true;
   for (int k = 0; k < Count; ++k) shared = shared && task.parameters[k].step == 0;
-  constexpr bool kCanStream = ScalarTraits<RowLanes<T>>::lanes > 1;
+  constexpr bool kCanStream = ScalarTraits<Wide<T>>::lanes > 1;
   if (shared && task.streaming) {
     forward<F, Count, true, kCanStream>(task, row, begin, end);
   } else if (shared) {
@@ -125,7 +101,7 @@ void forward(const ProxTask<T>& task, std::int64_t row, std::int64_t begin, std:
 template <class F, int Count, bool Stream, class T>
 void backward(const ProxTask<T>& task, std::int64_t row, std::int64_t begin, std::int64_t end,
               double* sums) {
-  using S = RowLanes<T>;
+  using S = Wide<T>;
   const T* x = task.x + row * task.n;
   const T* gradient = task.gradient + row * task.n;
   T* gx = task.gradient_x + row * task.n;
@@ -200,7 +176,7 @@ void separable(Separable kind, const ProxTask<T>& task, std::int64_t row, std::i
 template <class T>
 void separable_backward(Separable kind, const ProxTask<T>& task, std::int64_t row,
                         std::int64_t begin, std::int64_t end, double* sums) {
-  constexpr bool kCanStream = ScalarTraits<RowLanes<T>>::lanes > 1;
+  constexpr bool kCanStream = ScalarTraits<Wide<T>>::lanes > 1;
   switch (kind) {
 #define LPGD_CASE(name, F, count)                                                       \
   case Separable::name:                                                                 \

@@ -118,6 +118,7 @@ std::tuple<Tensor, Tensor> prox_rows(const Tensor& x, const MaybeTensor& a, cons
     Tensor order = new_tensor(x, {task.rows, is_sorting(op) ? task.n : 0}, ScalarType::Int);
     task.out = out.mutable_data_ptr<T>();
     task.order = order_pointer<T>(order, x, op);
+    task.streaming = is_streaming(task);
     const ProxKernelsOf<T>& kernels = prox_kernels().of<T>();
     parallel_rows(task, op, [&](std::int64_t begin, std::int64_t end, void* scratch) {
       kernels.rows(op, task, begin, end, scratch);
@@ -133,13 +134,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> prox_rows_backward(
   const auto op = kind_of<Rowwise>(kind, kRowwiseParameters);
   return dispatch_dtype(x, [&](auto zero) {
     using T = decltype(zero);
-    ProxTask<T> task = prox_task<T>(x);
-    set_parameters(task, x, kRowwiseParameters[kind], {&a, &b, &c, &d});
-    set_index(task, x, op, index);
-    // only read: a backward pass writes its own tensors alone
-    task.out = const_cast<T*>(same_shape<T>(out, x, "out"));
-    task.order = order_pointer<T>(order, x, op);
-    task.gradient = same_shape<T>(grad, x, "grad");
+    ProxTask<T> task = rows_backward_task<T>(x, {&a, &b, &c, &d}, index, out, order, grad, op);
+    task.streaming = is_streaming(task);
     Tensor gx = new_tensor(x, {task.rows, task.n}, x.scalar_type());
     task.gradient_x = gx.mutable_data_ptr<T>();
     Tensor ga = parameter_gradient(task, x, 0, needs);

@@ -114,4 +114,20 @@ std::int32_t* order_pointer(const Tensor& order, const Tensor& x, Rowwise kind) 
   return order.mutable_data_ptr<std::int32_t>();
 }
 
+// What the backward pass on rows is given
+template <class T>
+ProxTask<T> rows_backward_task(const Tensor& x,
+                               std::initializer_list<const MaybeTensor*> parameters,
+                               const MaybeTensor& index, const Tensor& out, const Tensor& order,
+                               const Tensor& grad, Rowwise kind) {
+  ProxTask<T> task = prox_task<T>(x);
+  set_parameters(task, x, kRowwiseParameters[static_cast<int>(kind)], parameters);
+  set_index(task, x, kind, index);
+  // only read: a backward pass writes its own tensors alone
+  task.out = const_cast<T*>(same_shape<T>(out, x, "out"));
+  task.order = order_pointer<T>(order, x, kind);
+  task.gradient = same_shape<T>(grad, x, "grad");
+  return task;
+}
+
 }  // namespace lpgd::ops

@@ -82,13 +82,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> prox_rows_backward(
   return dispatch_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const CudaScope scope(x.get_device_index());
-    ProxTask<T> task = prox_task<T>(x);
-    set_parameters(task, x, kRowwiseParameters[kind], {&a, &b, &c, &d});
-    set_index(task, x, op, index);
-    // only read: a backward pass writes its own tensors alone
-    task.out = const_cast<T*>(same_shape<T>(out, x, "out"));
-    task.order = order_pointer<T>(order, x, op);
-    task.gradient = same_shape<T>(grad, x, "grad");
+    ProxTask<T> task = rows_backward_task<T>(x, {&a, &b, &c, &d}, index, out, order, grad, op);
     Tensor gx = new_tensor(x, {task.rows, task.n}, x.scalar_type());
     task.gradient_x = gx.mutable_data_ptr<T>();
     Tensor ga = parameter_gradient(task, x, 0, needs);

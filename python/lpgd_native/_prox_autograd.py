@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native._prox_ops import ROWWISE, SEPARABLE, SORTING, vmap_rows
-from lpgd_native._prox_tangents import TANGENTS
+from lpgd_native._prox_tangents import TANGENTS, WEIGHTED
 
 __all__ = ["rowwise", "separable"]
 
@@ -176,16 +176,19 @@ class _RowsWithJvp(_Rows):
         x, a, b, c, d, index, out, order = ctx.saved_tensors
         parameters = (a, b, c, d)
         total = torch.zeros_like(x)
-        if tangents[0] is not None:
+        weighted = ctx.name in WEIGHTED
+        if tangents[0] is not None and not weighted:
             # the derivative of a prox or a projection is symmetric: the vector-Jacobian product
             args = (x, *parameters, index, out, order, tangents[0].contiguous())
             total = total + torch.ops.lpgd.prox_rows_backward(*args, ROWWISE[ctx.name], 0)[0]
-        if any(t is not None for t in tangents[1:5]):
+        if weighted or any(t is not None for t in tangents[1:5]):
             moved = [
                 None if p is None else torch.zeros_like(p) if t is None else t
                 for p, t in zip(parameters, tangents[1:5], strict=True)
             ]
             given = [p for p in parameters if p is not None]
             changes = [m for m in moved if m is not None]
+            if weighted:
+                changes.insert(0, torch.zeros_like(x) if tangents[0] is None else tangents[0])
             total = total + TANGENTS[ctx.name](x, given, changes, out, order, index)
         return total, None

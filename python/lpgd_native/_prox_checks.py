@@ -78,7 +78,8 @@ def parameter(name: str, arg: str, value: Any, x: Tensor, must: str = NONNEGATIV
         return value.to(device=x.device, dtype=dtype)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: {arg} must be a number or a tensor, got {type(value).__name__}")
-    if math.isnan(value) or (must and value < 0):
+    # not math.isnan, which torch.compile cannot ask of a number that it keeps dynamic
+    if not value >= (0 if must else -math.inf):
         raise ValueError(f"{name}: {arg} must {must or 'not be nan'}, got {value!r}")
     return x.new_full((), value, dtype=dtype)
 

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["TANGENTS"]
+__all__ = ["TANGENTS", "WEIGHTED"]
+
+WEIGHTED = frozenset({"weighted_isotonic"})
+"""Operators symmetric in the norm of their parameter alone: their tangent takes that of x first."""
 
 _Args = list[Tensor]
 
@@ -67,7 +70,8 @@ def _l2_ball(x: Tensor, p: _Args, t: _Args, out: Tensor, order: Tensor, index: A
 def _group_l2(x: Tensor, p: _Args, t: _Args, out: Tensor, order: Tensor, index: Any) -> Tensor:
     n = x.shape[-1]
     members, starts = index[:n].long(), index[n:].long()
-    group = torch.repeat_interleave(starts.diff())
+    # the size is told: the device is not asked for it
+    group = torch.repeat_interleave(starts.diff(), output_size=n)
     first = members[starts[:-1].clamp(max=max(n - 1, 0))]
     squares = x.new_zeros(x.shape[0], starts.numel() - 1).index_add(
         1, group, x[:, members].square()
@@ -135,6 +139,15 @@ def _total_variation(
     return _segment_mean(net, _segments(jump != 0))
 
 
+def _weighted_isotonic(
+    x: Tensor, p: _Args, t: _Args, out: Tensor, order: Tensor, index: Any
+) -> Tensor:
+    segment = _segments(torch.nn.functional.pad(out.diff(dim=-1) != 0, (1, 0)))
+    w, d_x, d_w = p[0].expand_as(x), t[0], t[1].expand_as(x)
+    moved = _segment_mean(w * d_x + d_w * (x - out), segment)
+    return moved / _segment_mean(w, segment)
+
+
 def _pools(order: Tensor, values: Tensor) -> Tensor:
     """Means of `values` (in sorted places) over the pools, brought to the coordinates."""
     starts = order < 0
@@ -164,6 +177,7 @@ TANGENTS: dict[str, Callable[..., Tensor]] = {
     "halfspace": _halfspace,
     "box_hyperplane": _box_hyperplane,
     "total_variation": _total_variation,
+    "weighted_isotonic": _weighted_isotonic,
     "sorted_l1": _sorted_l1,
     "permutahedron": _permutahedron,
 }

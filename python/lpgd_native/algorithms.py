@@ -19,6 +19,7 @@ from lpgd_native.status import Status
 __all__ = ["Result", "admm", "chambolle_pock", "fista", "proximal_gradient"]
 
 Operator = Callable[[Tensor], Tensor]
+_Advance = Callable[..., tuple[tuple[Tensor, ...], Tensor]]
 
 
 class Result(NamedTuple):
@@ -31,7 +32,7 @@ class Result(NamedTuple):
 
 
 class _Loop:
-    """Freezes items that are done."""
+    """Iterates until all items are done, and freezes those that are."""
 
     def __init__(self, name: str, x: Tensor, tol: float, max_iter: int) -> None:
         if not isinstance(x, Tensor) or not x.dtype.is_floating_point or x.dim() < 1:
@@ -40,19 +41,28 @@ class _Loop:
             raise ValueError(f"{name}: tol must be positive, got {tol!r}")
         if max_iter < 1:
             raise ValueError(f"{name}: max_iter must be positive, got {max_iter!r}")
-        self.tol = tol
+        self.tol, self.max_iter = tol, max_iter
         items = x.shape[:-1]
         self.status = x.new_full(items, Status.MAX_ITERATIONS, dtype=torch.int32)
         self.iterations = x.new_zeros(items, dtype=torch.int32)
         self.residual = x.new_full(items, torch.inf)
 
-    def live(self) -> Tensor:
-        return (self.status == Status.MAX_ITERATIONS).unsqueeze(-1)
+    def run(self, advance: _Advance, *state: Tensor) -> Result:
+        """From `state`, x first; advance(*state) gives the next one and the residuals [...]."""
+        for _ in range(self.max_iter):
+            after, residual = advance(*state)
+            live = self._live().unsqueeze(-1)
+            state = tuple(torch.where(live, a, b) for a, b in zip(after, state, strict=True))
+            if self._record(residual.detach()):
+                break
+        return Result(state[0], self.status, self.iterations, self.residual)
 
-    def step(self, residual: Tensor) -> bool:
-        """Record the residuals [...] of this iteration; whether all items are done."""
-        live = self.live().squeeze(-1)
-        residual = residual.detach()
+    def _live(self) -> Tensor:
+        return self.status == Status.MAX_ITERATIONS
+
+    def _record(self, residual: Tensor) -> bool:
+        """Whether all items are done."""
+        live = self._live()
         self.residual = torch.where(live, residual, self.residual)
         self.iterations = self.iterations + live.to(torch.int32)
         done = live & (residual <= self.tol)
@@ -60,9 +70,6 @@ class _Loop:
         self.status = self.status.masked_fill(done, Status.OK)
         self.status = self.status.masked_fill(broken, Status.NUMERICAL_ERROR)
         return bool((self.status != Status.MAX_ITERATIONS).all())
-
-    def result(self, x: Tensor) -> Result:
-        return Result(x, self.status, self.iterations, self.residual)
 
 
 def _relative(change: Tensor, size: Tensor) -> Tensor:
@@ -84,14 +91,12 @@ def proximal_gradient(
     step: at most 1 / L (below 2 / L), L the Lipschitz constant of grad; a number or [..., 1].
     Converged: ||x_new - x|| <= tol (1 + ||x_new||).
     """
-    loop, x = _Loop("proximal_gradient", x0, tol, max_iter), x0
-    for _ in range(max_iter):
+
+    def advance(x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         after = g.prox(x - step * grad(x), step)
-        residual = _relative(after - x, after)
-        x = torch.where(loop.live(), after, x)
-        if loop.step(residual):
-            break
-    return loop.result(x)
+        return (after,), _relative(after - x, after)
+
+    return _Loop("proximal_gradient", x0, tol, max_iter).run(advance, x0)
 
 
 def fista(
@@ -110,22 +115,18 @@ def fista(
     uphill loses it (O'Donoghue & Candes 2015). Converged: the gradient step from the extrapolated
     point moves by at most tol (1 + ||x||).
     """
-    loop, x, y = _Loop("fista", x0, tol, max_iter), x0, x0
-    speed = x0.new_ones((*x0.shape[:-1], 1))
-    for _ in range(max_iter):
+
+    def advance(x: Tensor, y: Tensor, speed: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         after = g.prox(y - step * grad(y), step)
-        residual = _relative(after - y, after)
         if restart:
             uphill = ((y - after) * (after - x)).sum(-1, keepdim=True) > 0
             speed = torch.where(uphill.detach(), 1.0, speed)
         faster = (1 + (1 + 4 * speed * speed).sqrt()) / 2
         ahead = after + (speed - 1) / faster * (after - x)
-        live = loop.live()
-        x, y = torch.where(live, after, x), torch.where(live, ahead, y)
-        speed = torch.where(live, faster, speed)
-        if loop.step(residual):
-            break
-    return loop.result(x)
+        return (after, ahead, faster), _relative(after - y, after)
+
+    loop = _Loop("fista", x0, tol, max_iter)
+    return loop.run(advance, x0, x0, x0.new_ones((*x0.shape[:-1], 1)))
 
 
 def admm(
@@ -145,18 +146,16 @@ def admm(
     """
     if not 0 < relaxation < 2:
         raise ValueError(f"admm: relaxation must be in (0, 2), got {relaxation!r}")
-    loop, z, u = _Loop("admm", x0, tol, max_iter), x0, torch.zeros_like(x0)
-    for _ in range(max_iter):
+
+    def advance(z: Tensor, u: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         x = f.prox(z - u, 1.0 / rho)
         mixed = relaxation * x + (1 - relaxation) * z
         after = g.prox(mixed + u, 1.0 / rho)
-        residual = torch.maximum(_relative(x - after, after), _relative(rho * (after - z), after))
-        live = loop.live()
-        u = torch.where(live, u + mixed - after, u)
-        z = torch.where(live, after, z)
-        if loop.step(residual):
-            break
-    return loop.result(z)
+        dual_residual = _relative(rho * (after - z), after)
+        residual = torch.maximum(_relative(x - after, after), dual_residual)
+        return (after, u + mixed - after), residual
+
+    return _Loop("admm", x0, tol, max_iter).run(advance, x0, torch.zeros_like(x0))
 
 
 def chambolle_pock(
@@ -176,18 +175,15 @@ def chambolle_pock(
     tau sigma ||K||^2 <= 1. Converged: primal and dual moves, ||x_new - x|| / tau and
     ||y_new - y|| / sigma, at most tol (1 + ||x|| or ||y||).
     """
-    loop, x, ahead = _Loop("chambolle_pock", x0, tol, max_iter), x0, x0
     dual = g.conjugate()
-    y = torch.zeros_like(forward(x0))
-    for _ in range(max_iter):
+
+    def advance(x: Tensor, ahead: Tensor, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         y_new = dual.prox(y + sigma * forward(ahead), sigma)
         x_new = f.prox(x - tau * adjoint(y_new), tau)
         residual = torch.maximum(
             _relative((x_new - x) / tau, x_new), _relative((y_new - y) / sigma, y_new)
         )
-        live = loop.live()
-        ahead = torch.where(live, 2 * x_new - x, ahead)
-        x, y = torch.where(live, x_new, x), torch.where(live, y_new, y)
-        if loop.step(residual):
-            break
-    return loop.result(x)
+        return (x_new, 2 * x_new - x, y_new), residual
+
+    loop = _Loop("chambolle_pock", x0, tol, max_iter)
+    return loop.run(advance, x0, x0, torch.zeros_like(forward(x0)))

@@ -1,12 +1,12 @@
 """Batched proximal operators, argmin_p 1/2 ||p - x||^2 + f(p), and projections."""
 
+from lpgd_native.prox.iterations import project_birkhoff as project_birkhoff
+from lpgd_native.prox.iterations import prox_total_variation_2d as prox_total_variation_2d
 from lpgd_native.prox.matrices import AffineSet as AffineSet
 from lpgd_native.prox.matrices import project_affine as project_affine
-from lpgd_native.prox.matrices import project_birkhoff as project_birkhoff
 from lpgd_native.prox.matrices import project_psd as project_psd
 from lpgd_native.prox.matrices import project_spectral_ball as project_spectral_ball
 from lpgd_native.prox.matrices import prox_nuclear as prox_nuclear
-from lpgd_native.prox.matrices import prox_total_variation_2d as prox_total_variation_2d
 from lpgd_native.prox.norms import prox_fused_lasso as prox_fused_lasso
 from lpgd_native.prox.norms import prox_group_l2 as prox_group_l2
 from lpgd_native.prox.norms import prox_l2 as prox_l2

@@ -1,4 +1,4 @@
-"""Matrices: eigenvalues and singular values, affine sets, doubly stochastic matrices, images.
+"""Matrices: eigenvalues and singular values, affine sets.
 
 The decompositions are torch.linalg's; the derivatives are exact and stay finite where eigenvalues
 or singular values meet: divided differences of the scalar prox, not derivatives of the vectors.
@@ -18,17 +18,13 @@ from lpgd_native._prox_checks import (
     parameter,
     result_dtype,
 )
-from lpgd_native.prox.projections import project_simplex
-from lpgd_native.prox.separable import prox_l1
 
 __all__ = [
     "AffineSet",
     "project_affine",
-    "project_birkhoff",
     "project_psd",
     "project_spectral_ball",
     "prox_nuclear",
-    "prox_total_variation_2d",
 ]
 
 
@@ -314,103 +310,3 @@ def project_affine(x: Tensor, A: Tensor | AffineSet, b: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(A @ A.mT)
     factor = torch.where((info == 0)[..., None, None], factor, torch.nan)
     return AffineSet(A, factor).project(x, b)
-
-
-def project_birkhoff(x: Tensor, *, iterations: int = 500, tolerance: float | None = None) -> Tensor:
-    """argmin_p ||p - x||_F over p >= 0 with rows and columns that sum to 1; x: [..., n, n].
-
-    By Dykstra's algorithm, which alternates between simplex projections of the rows and of the
-    columns and converges to the projection (Sinkhorn's scaling would give an entropic one). It
-    stops when no entry moves by more than `tolerance` (default 1e-9, float32 1e-5), or after
-    `iterations`. The derivative is that of the iterations.
-    """
-    x = _matrix("project_birkhoff", x, square=True)
-    p = x.to(compute_dtype(x))
-    stop = tolerance if tolerance is not None else 1e-9 if p.dtype == torch.float64 else 1e-5
-    rows, columns = torch.zeros_like(p), torch.zeros_like(p)
-    for _ in range(iterations):
-        half = project_simplex(p + rows, dim=-1)
-        rows = p + rows - half
-        after = project_simplex(half + columns, dim=-2)
-        columns = half + columns - after
-        moved = (after.detach() - p.detach()).abs()
-        gap = (after.detach() - half.detach()).abs()
-        p = after
-        if not torch.compiler.is_compiling() and p.numel() and _quiet(moved, gap, stop):
-            break
-    return p.to(result_dtype(x))
-
-
-def _quiet(moved: Tensor, gap: Tensor, stop: float) -> bool:
-    """Whether no entry moved; asked for where no transform is looking on."""
-    if torch._C._functorch.is_functorch_wrapped_tensor(moved):
-        return False
-    return bool((torch.maximum(moved, gap).nan_to_num(0.0) <= stop).all())
-
-
-def prox_total_variation_2d(
-    x: Tensor,
-    weight: float | Tensor,
-    *,
-    isotropic: bool = True,
-    iterations: int = 2000,
-    tolerance: float | None = None,
-) -> Tensor:
-    """argmin_p 1/2 ||p - x||_F^2 + weight TV(p) for images x: [..., m, n].
-
-    TV: the sum of the lengths of the forward differences (isotropic), or of their absolute values.
-    By the fast gradient method on the dual (Beck & Teboulle 2009),
-    until the duality gap of every image is at most `tolerance` (default 1e-8, float32 1e-4) times
-    the number of pixels, or for `iterations`. weight: one an image, [...]. The derivative is that
-    of the iterations.
-    """
-    name = "prox_total_variation_2d"
-    x = _matrix(name, x)
-    w = parameter(name, "weight", weight, x)
-    if w.dim() > x.dim() - 2:
-        raise ValueError(
-            f"{name}: weight must broadcast against the batch {list(x.shape[:-2])}, "
-            f"got {list(w.shape)}"
-        )
-    w = w[..., None, None]
-    image = x.to(compute_dtype(x))
-    stop = tolerance if tolerance is not None else 1e-8 if image.dtype == torch.float64 else 1e-4
-    dual = momentum = image.new_zeros(*image.shape[:-2], 2, *image.shape[-2:])
-    speed = 1.0
-    for step in range(iterations):
-        p = image - _transposed(momentum)
-        after = _dual_ball(momentum + _differences(p) / 8, w, isotropic)
-        faster = (1 + (1 + 4 * speed * speed) ** 0.5) / 2
-        momentum = after + (speed - 1) / faster * (after - dual)
-        dual, speed = after, faster
-        if step % 25 == 24 and not torch.compiler.is_compiling() and image.numel():
-            d = _differences(image.detach() - _transposed(dual.detach()))
-            size = d.norm(dim=-3) if isotropic else d.abs().sum(-3)
-            gap = (w.detach() * size).sum((-2, -1)) - (dual.detach() * d).sum((-3, -2, -1))
-            per_pixel = gap / (image.shape[-1] * image.shape[-2])
-            if _quiet(per_pixel, per_pixel, stop):
-                break
-    return (image - _transposed(dual)).to(result_dtype(x))
-
-
-def _differences(p: Tensor) -> Tensor:
-    """[..., 2, m, n]: down and to the right, 0 past the edge."""
-    pad = torch.nn.functional.pad
-    return torch.stack([pad(p.diff(dim=-2), (0, 0, 0, 1)), pad(p.diff(dim=-1), (0, 1))], -3)
-
-
-def _transposed(u: Tensor) -> Tensor:
-    """The transpose of `_differences`."""
-    pad = torch.nn.functional.pad
-    down, right = u[..., 0, :-1, :], u[..., 1, :, :-1]
-    return (
-        pad(down, (0, 0, 1, 0)) - pad(down, (0, 0, 0, 1)) + pad(right, (1, 0)) - pad(right, (0, 1))
-    )
-
-
-def _dual_ball(u: Tensor, w: Tensor, isotropic: bool) -> Tensor:
-    bound = w.unsqueeze(-3) if w.dim() > 2 else w
-    if not isotropic:
-        return u - prox_l1(u, bound.expand_as(u))
-    length = u.square().sum(-3, keepdim=True).clamp(min=torch.finfo(u.dtype).tiny).sqrt()
-    return u * (bound / torch.maximum(length, bound.clamp(min=torch.finfo(u.dtype).tiny)))

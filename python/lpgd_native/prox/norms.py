@@ -98,7 +98,8 @@ def prox_group_l2(
 
     groups: a size, for contiguous groups of that many entries; or a vector [n] of integers that
     tells the
-    group of each entry (read once, on the host). None: all of the row is one group, `prox_l2`.
+    group of each entry (any integers, sorted where they lie; the device is not waited for). None:
+    all of the row is one group, `prox_l2`.
     weight: a number, one a row [..., 1], or one an entry [..., n], where the first entry of a group
     (the one of the lowest index) counts. At the kink ||x_G|| = weight_G the derivative is 0.
     """
@@ -111,10 +112,11 @@ def prox_group_l2(
     labels = _labels(name, groups, n)
 
     def index(_: int) -> Tensor:
-        _, compact, counts = torch.unique(labels, return_inverse=True, return_counts=True)
-        members = compact.argsort(stable=True)
-        starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-        return torch.cat([members, starts]).to(device=x.device, dtype=torch.int32)
+        ordered, members = labels.to(x.device).sort(stable=True)
+        group = torch.nn.functional.pad((ordered.diff() != 0).cumsum(0), (1, 0))[:n]
+        # as many groups as there could be, the last ones empty: their number is not asked for
+        starts = torch.searchsorted(group, torch.arange(n + 1, device=x.device))
+        return torch.cat([members, starts]).to(torch.int32)
 
     return on_rows("group_l2", name, x, dim, ("weight", weight, NONNEGATIVE), index=index)
 

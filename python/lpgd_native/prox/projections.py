@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lpgd_native._prox_checks import ANY, NONNEGATIVE, on_rows
+from lpgd_native._prox_checks import ANY, NONNEGATIVE, check_input, on_rows, parameter
 
 __all__ = [
     "project_box_hyperplane",
@@ -158,15 +158,26 @@ def project_exponential_cone(x: Tensor, *, dim: int = -1) -> Tensor:
     return on_rows("exponential_cone", "project_exponential_cone", x, dim, width=3)
 
 
-def project_isotonic(x: Tensor, *, increasing: bool = True, dim: int = -1) -> Tensor:
-    """argmin_p ||p - x|| over p_0 <= p_1 <= ... (or >=): isotonic regression.
+def project_isotonic(
+    x: Tensor, weight: float | Tensor = 1.0, *, increasing: bool = True, dim: int = -1
+) -> Tensor:
+    """argmin_p sum weight_i (p_i - x_i)^2 over p_0 <= p_1 <= ... (or >=): isotonic regression.
 
-    By pooling adjacent violators, O(n), sums in float64. The derivative averages over runs of equal
-    values, as returned.
+    weight: [..., 1] or [..., n], positive (rows where an entry is not are nan), differentiable;
+    a number has no effect. By pooling adjacent violators, O(n), sums in float64. The derivative
+    averages, with these weights, over runs of equal values, as returned: runs that meet count as
+    one.
     """
-    if increasing:
-        return on_rows("isotonic", "project_isotonic", x, dim)
-    return -on_rows("isotonic", "project_isotonic", -x, dim)
+    name = "project_isotonic"
+    x = check_input(name, x)
+    if not increasing:
+        return -project_isotonic(-x, weight, dim=dim)
+    if not isinstance(weight, Tensor):
+        parameter(name, "weight", weight, x)
+        if weight == 0:
+            raise ValueError(f"{name}: weight must be positive, got {weight!r}")
+        return on_rows("isotonic", name, x, dim)
+    return on_rows("weighted_isotonic", name, x, dim, ("weight", weight, NONNEGATIVE))
 
 
 def project_permutahedron(x: Tensor, weights: float | Tensor, *, dim: int = -1) -> Tensor:

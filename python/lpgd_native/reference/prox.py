@@ -227,13 +227,16 @@ def project_exponential_cone(x: Tensor) -> Tensor:
     return out.reshape(x.shape)
 
 
-def project_isotonic(x: Tensor) -> Tensor:
-    """The largest over starts of the smallest over ends of the mean between them."""
-    n = x.shape[-1]
-    sums = torch.nn.functional.pad(x.cumsum(-1), (1, 0))
-    k = torch.arange(n, device=x.device)
-    size = (k[None, :] + 1 - k[:, None]).clamp(min=1)
-    mean = (sums[..., None, 1:] - sums[..., :-1, None]) / size  # [..., start, end]
+def project_isotonic(x: Tensor, weight: Weight = 1.0) -> Tensor:
+    """The largest over starts of the smallest over ends of the weighted mean between them."""
+    k = torch.arange(x.shape[-1], device=x.device)
+    w = weight * torch.ones_like(x)
+
+    def between(v: Tensor) -> Tensor:  # [..., start, end]
+        sums = torch.nn.functional.pad(v.cumsum(-1), (1, 0))
+        return sums[..., None, 1:] - sums[..., :-1, None]
+
+    mean = between(w * x) / torch.where(k[None, :] < k[:, None], 1.0, between(w))
     least = mean.masked_fill(k[None, :] < k[:, None], math.inf).flip(-1).cummin(-1).values.flip(-1)
     return least.masked_fill(k[:, None] > k[None, :], -math.inf).amax(-2)
 
