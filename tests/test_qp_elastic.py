@@ -9,7 +9,7 @@ import torch
 
 from cases import parametrize_cases, random_qp, rows
 from losses import leaves_of, weights_for
-from lpgd_native import LPGD, Implicit, Status, solve_lp, solve_qp
+from lpgd_native import LPGD, Implicit, Status, nn, solve_lp, solve_qp
 
 F64 = torch.float64
 
@@ -198,3 +198,17 @@ def test_a_warm_start_of_an_elastic_problem():
     assert (warm.status == Status.OK).all()
     torch.testing.assert_close(warm.x, cold.x, rtol=1e-9, atol=1e-9)
     assert (warm.iterations == 1).all()
+
+
+def test_layers_take_it():
+    one = torch.ones(1, dtype=torch.float64)
+    rows = {"G": one.reshape(1, 1), "h": -one, "lb": 0 * one}  # x <= -1, x >= 0
+    for layer, given in (
+        (nn.QPLayer, {"P": one.reshape(1, 1), "q": one}),
+        (nn.LPLayer, {"c": one}),
+    ):
+        assert layer(**rows)(**given).status == Status.PRIMAL_INFEASIBLE
+        s = layer(**rows, elastic=True, elastic_penalty=50.0)(**given)
+        assert s.status == Status.OK
+        assert abs(float(s.x)) < 1e-12
+        torch.testing.assert_close(s.z, 50.0 * one)

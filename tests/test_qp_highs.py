@@ -11,7 +11,7 @@ import torch
 
 from cases import Data, assignment, parametrize_cases, random_lp, random_qp, rows
 from losses import leaves_of, weights_for
-from lpgd_native import LPGD, Implicit, Status, solve_lp, solve_qp
+from lpgd_native import LPGD, Implicit, Status, nn, solve_lp, solve_qp
 from oracles import objective
 
 F64 = torch.float64
@@ -304,3 +304,12 @@ def test_without_highspy_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ImportError, match="pip install highspy"):
         solve_lp(*knapsack(2)[1:], method="highs")
+
+
+def test_the_layer_takes_method_and_whole_numbers():
+    c, G, h = tensor(-1.0, -1.0), tensor(2.0, 2.0).reshape(1, 2), tensor(3.0)
+    box = {"lb": tensor(0.0, 0.0), "ub": tensor(1.0, 1.0)}
+    vertex = nn.LPLayer(G=G, h=h, method="highs", **box)(c)
+    assert vertex.x.sum() == 1.5
+    whole = nn.LPLayer(G=G, h=h, integrality=torch.tensor([True, True]), **box)(c)
+    assert whole.x.sum() == 1.0

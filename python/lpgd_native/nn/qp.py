@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from lpgd_native.gradients import GradientStrategy
@@ -16,10 +18,7 @@ class _ProgramLayer(nn.Module):
     def __init__(
         self,
         blocks: dict[str, Tensor | None],
-        gradient: GradientStrategy | None,
-        eps: float | None,
-        max_iter: int | None,
-        throw: bool,
+        settings: dict[str, Any],
     ) -> None:
         super().__init__()
         for name, value in blocks.items():
@@ -27,10 +26,24 @@ class _ProgramLayer(nn.Module):
                 self.register_parameter(name, value)
             else:
                 self.register_buffer(name, value)
-        self.gradient = gradient
-        self.eps = eps
-        self.max_iter = max_iter
-        self.throw = throw
+        self.gradient: GradientStrategy | None = settings["gradient"]
+        self.eps: float | None = settings["eps"]
+        self.max_iter: int | None = settings["max_iter"]
+        self.throw: bool = settings["throw"]
+        self.method: str = settings["method"]
+        self.elastic: bool = settings["elastic"]
+        self.elastic_penalty: float | None = settings["elastic_penalty"]
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "gradient": self.gradient,
+            "eps": self.eps,
+            "max_iter": self.max_iter,
+            "throw": self.throw,
+            "method": self.method,
+            "elastic": self.elastic,
+            "elastic_penalty": self.elastic_penalty,
+        }
 
     def _block(self, name: str, given: Tensor | None) -> Tensor | None:
         held: Tensor | None = getattr(self, name)
@@ -69,9 +82,21 @@ class QPLayer(_ProgramLayer):
         eps: float | None = None,
         max_iter: int | None = None,
         throw: bool = False,
+        method: str = "auto",
+        elastic: bool = False,
+        elastic_penalty: float | None = None,
     ) -> None:
         blocks = {"P": P, "q": q, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub}
-        super().__init__(blocks, gradient, eps, max_iter, throw)
+        settings = {
+            "gradient": gradient,
+            "eps": eps,
+            "max_iter": max_iter,
+            "throw": throw,
+            "method": method,
+            "elastic": elastic,
+            "elastic_penalty": elastic_penalty,
+        }
+        super().__init__(blocks, settings)
 
     def forward(
         self,
@@ -99,11 +124,8 @@ class QPLayer(_ProgramLayer):
             self._block("b", b),
             self._block("lb", lb),
             self._block("ub", ub),
-            gradient=self.gradient,
-            eps=self.eps,
-            max_iter=self.max_iter,
             warm_start=warm_start,
-            throw=self.throw,
+            **self._settings(),
         )
 
 
@@ -127,9 +149,23 @@ class LPLayer(_ProgramLayer):
         eps: float | None = None,
         max_iter: int | None = None,
         throw: bool = False,
+        method: str = "auto",
+        elastic: bool = False,
+        elastic_penalty: float | None = None,
+        integrality: Tensor | None = None,
     ) -> None:
         blocks = {"c": c, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub}
-        super().__init__(blocks, gradient, eps, max_iter, throw)
+        settings = {
+            "gradient": gradient,
+            "eps": eps,
+            "max_iter": max_iter,
+            "throw": throw,
+            "method": method,
+            "elastic": elastic,
+            "elastic_penalty": elastic_penalty,
+        }
+        super().__init__(blocks, settings)
+        self.register_buffer("integrality", integrality)
 
     def forward(
         self,
@@ -155,9 +191,7 @@ class LPLayer(_ProgramLayer):
             self._block("b", b),
             self._block("lb", lb),
             self._block("ub", ub),
-            gradient=self.gradient,
-            eps=self.eps,
-            max_iter=self.max_iter,
             warm_start=warm_start,
-            throw=self.throw,
+            integrality=self._block("integrality", None),
+            **self._settings(),
         )
