@@ -15,10 +15,16 @@ __all__ = ["rowwise", "separable"]
 
 def separable(x: Tensor, a: Tensor | None, b: Tensor | None, name: str) -> Tensor:
     """The operator `name` on x [rows, n]; parameters are [1 | rows, 1 | n]."""
-    # torch.compile refuses Functions with a jvp
-    function = _Separable if torch.compiler.is_compiling() else _SeparableWithJvp
-    out: Tensor = function.apply(x, a, b, name)  # type: ignore[no-untyped-call]
+    function = _fitting(_Separable, _SeparableWithJvp, _SeparableEager)
+    out: Tensor = function.apply(x, a, b, name)
     return out
+
+
+def _fitting(plain: Any, with_jvp: Any, eager: Any) -> Any:
+    """The form of a Function that what surrounds the call takes."""
+    if torch.compiler.is_compiling():
+        return plain  # torch.compile refuses Functions with a jvp
+    return with_jvp if torch._C._are_functorch_transforms_active() else eager
 
 
 def rowwise(x: Tensor, parameters: tuple[Tensor, ...], name: str, index: Any = None) -> Tensor:
@@ -28,8 +34,8 @@ def rowwise(x: Tensor, parameters: tuple[Tensor, ...], name: str, index: Any = N
         key = x.detach().abs() if name == "sorted_l1" else x.detach()
         presorted = key.argsort(-1, descending=True).to(torch.int32)
     a, b, c, d = (*parameters, None, None, None, None)[:4]
-    function = _Rows if torch.compiler.is_compiling() else _RowsWithJvp
-    out: tuple[Tensor, Tensor] = function.apply(  # type: ignore[no-untyped-call]
+    function = _fitting(_Rows, _RowsWithJvp, _RowsEager)
+    out: tuple[Tensor, Tensor] = function.apply(
         x, a, b, c, d, index, presorted, name
     )
     return out[0]
@@ -47,7 +53,8 @@ def _wanted(needed: tuple[bool, ...], parameters: tuple[Tensor | None, ...]) -> 
 
 def _once(op: str, whole: tuple[int, ...], name: str, *args: Any) -> Any:
     """A backward op, in a Function whose own derivative raises: it is not silently zero."""
-    if torch.compiler.is_compiling():  # has no second derivative and says so itself
+    # torch.compile has no second derivative and says so itself; without create_graph there is none
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return getattr(torch.ops.lpgd, op)(*args)
     return _Once.apply(op, whole, name, *args)  # type: ignore[no-untyped-call]
 
@@ -131,6 +138,19 @@ class _SeparableWithJvp(_Separable):
         return out
 
 
+class _SeparableEager(torch.autograd.Function):
+    """The same without setup_context, whose every call binds a signature: 50 us of it."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        out = _Separable.forward(*args)
+        _Separable.setup_context(ctx, args, out)
+        return out
+
+    backward = staticmethod(_Separable.backward)
+    jvp = staticmethod(_SeparableWithJvp.jvp)
+
+
 class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -192,3 +212,14 @@ class _RowsWithJvp(_Rows):
                 changes.insert(0, torch.zeros_like(x) if tangents[0] is None else tangents[0])
             total = total + TANGENTS[ctx.name](x, given, changes, out, order, index)
         return total, None
+
+
+class _RowsEager(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
+        out = _Rows.forward(*args)
+        _Rows.setup_context(ctx, args, out)
+        return out
+
+    backward = staticmethod(_Rows.backward)
+    jvp = staticmethod(_RowsWithJvp.jvp)

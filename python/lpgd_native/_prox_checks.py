@@ -90,6 +90,8 @@ def _broadcast(
     """X and the parameters with the dimensions of their common shape."""
     shape = x.shape
     for arg, value in zip(names, parameters, strict=True):
+        if value.dim() == 0:
+            continue
         try:
             shape = torch.broadcast_shapes(shape, value.shape)  # type: ignore[no-untyped-call]
         except RuntimeError:
