@@ -35,9 +35,7 @@ def rowwise(x: Tensor, parameters: tuple[Tensor, ...], name: str, index: Any = N
         presorted = key.argsort(-1, descending=True).to(torch.int32)
     a, b, c, d = (*parameters, None, None, None, None)[:4]
     function = _fitting(_Rows, _RowsWithJvp, _RowsEager)
-    out: tuple[Tensor, Tensor] = function.apply(
-        x, a, b, c, d, index, presorted, name
-    )
+    out: tuple[Tensor, Tensor] = function.apply(x, a, b, c, d, index, presorted, name)
     return out[0]
 
 
