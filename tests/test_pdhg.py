@@ -515,7 +515,7 @@ def bad_inputs():
         TypeError,
         "G must be dense, got layout",
     )
-    yield {"c": c.to_sparse(), "G": G, "h": h}, ValueError, "c must be dense, got layout"
+    yield {"c": c.to_sparse(), "G": G, "h": h}, TypeError, "c must be dense, got layout"
     yield {"c": c, "G": two, "h": h[:2]}, ValueError, "all items of G must have one pattern"
     yield {"c": c, "G": G, "h": h[:2]}, ValueError, r"h must be \[..., m\] with m = 3"
     yield {"c": c, "G": G}, ValueError, "G is given without h"

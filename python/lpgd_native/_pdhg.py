@@ -11,6 +11,7 @@ from torch import Tensor
 from lpgd_native._batching import flatten_batch
 from lpgd_native._pdhg_autograd import Pattern, PdhgOptions, solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
+from lpgd_native._qp_tensors import check_tensors
 from lpgd_native.gradients import LPGD, GradientStrategy
 
 __all__ = ["DEFAULT_PDHG_EPS", "DEFAULT_PDHG_MAX_ITER", "is_sparse", "solve_pdhg"]
@@ -76,7 +77,11 @@ def solve_pdhg(
             shapes that don't fit, tensors not on the CPU, Implicit().
     """
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
-    _check_tensors(name, names, data)
+    check_tensors(name, names, data, sparse=True)
+    if data[1] is not None and data[1].device.type != "cpu":
+        raise ValueError(
+            f'{name}: method="pdhg" works on the CPU, {names[1]} is on {data[1].device}'
+        )
     data, batch = check_shapes(name, names, data)
     check_settings(name, eps, max_iter)
     if gradient is None:
@@ -118,31 +123,6 @@ def solve_pdhg(
         iterations.reshape(batch),
         (facts[0], facts[1], facts[2]),
     )
-
-
-def _check_tensors(name: str, names: tuple[str, ...], data: tuple[Tensor | None, ...]) -> None:
-    q = data[1]
-    for index, (arg, tensor) in enumerate(zip(names, data, strict=True)):
-        if tensor is None and index != 1:
-            continue
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name}: {arg} must be a torch.Tensor, got {type(tensor).__name__}")
-        if tensor.dtype not in DEFAULT_PDHG_EPS:
-            raise TypeError(f"{name}: {arg} must be float32 or float64, got {tensor.dtype}")
-        allowed = (torch.strided, torch.sparse_csr) if index in _MATRICES else (torch.strided,)
-        if tensor.layout not in allowed:
-            wanted = "dense or torch.sparse_csr" if index in _MATRICES else "dense"
-            raise ValueError(f"{name}: {arg} must be {wanted}, got layout {tensor.layout}")
-    assert q is not None
-    for arg, tensor in zip(names, data, strict=True):
-        if tensor is None:
-            continue
-        if tensor.dtype != q.dtype:
-            raise TypeError(
-                f"{name}: {arg} must have the dtype of {names[1]}, {q.dtype}, got {tensor.dtype}"
-            )
-        if tensor.device.type != "cpu":
-            raise ValueError(f'{name}: method="pdhg" works on the CPU, {arg} is on {tensor.device}')
 
 
 def _pattern_and_values(name: str, arg: str, matrix: Tensor) -> tuple[Pattern, Tensor]:

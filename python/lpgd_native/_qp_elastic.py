@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lpgd_native._qp_tensors import check_mask
+
 if TYPE_CHECKING:
     from lpgd_native.qp import QPSolution
 
@@ -82,14 +84,7 @@ class Enlarged:
 
     def padded(self, name: str, mask: Tensor) -> Tensor:
         """An integrality mask for the larger problem."""
-        if isinstance(mask, Tensor) and mask.shape != (self._n,):
-            raise ValueError(
-                f"{name}: integrality must be [n] with n = {self._n}, shared by the batch, "
-                f"got {list(mask.shape)}"
-            )
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"{name}: integrality must be a bool tensor, got {kind}")
+        check_mask(name, mask, self._n)
         return torch.nn.functional.pad(mask, (0, self._slacks))
 
     def start(self, solution: QPSolution) -> QPSolution:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from lpgd_native import _highs
 from lpgd_native._highs import Answer, Program
 from lpgd_native._qp_methods import METHODS, Method, Options
+from lpgd_native._qp_ops import batch_of
 from lpgd_native.gradients import LPGD
 from lpgd_native.status import GradientStatus, Status
 
@@ -167,17 +169,7 @@ def _empty_point(
 
 @_highs_solve.register_fake
 def _(
-    q: Tensor,
-    G: Tensor | None,
-    h: Tensor | None,
-    A: Tensor | None,
-    b: Tensor | None,
-    lb: Tensor | None,
-    ub: Tensor | None,
-    batch: int,
-    eps: float,
-    max_iter: int,
-    integral: Sequence[int],
+    q: Tensor, G: Any, h: Any, A: Any, b: Any, lb: Any, ub: Any, batch: int, *_: Any
 ) -> tuple[Tensor, ...]:
     point = _empty_point(q, G, A, lb, ub, batch)
     facts = [q.new_empty(batch, dtype=torch.int32) for _ in range(2)]
@@ -331,42 +323,17 @@ def _highs_resolve(
 
 @_highs_resolve.register_fake
 def _(
-    q: Tensor,
-    G: Tensor | None,
-    h: Tensor | None,
-    A: Tensor | None,
-    b: Tensor | None,
-    lb: Tensor | None,
-    ub: Tensor | None,
-    point: Sequence[Tensor],
-    solved: Tensor,
-    g_x: Tensor | None,
-    g_y: Tensor | None,
-    g_z: Tensor | None,
-    g_lb: Tensor | None,
-    g_ub: Tensor | None,
-    tau: Tensor,
-    basis: Tensor,
-    sides: int,
-    eps: float,
-    max_iter: int,
-    integral: Sequence[int],
+    q: Tensor, G: Any, h: Any, A: Any, b: Any, lb: Any, ub: Any, point: list[Tensor], *_: Any
 ) -> tuple[Tensor, ...]:
-    batch = tau.shape[0]
+    batch = point[0].shape[0]
     twice = [t for _ in range(2) for t in _empty_point(q, G, A, lb, ub, batch)]
     return (*twice, q.new_empty(batch, dtype=torch.int32))
-
-
-def _batch(data: _Data) -> int:
-    from lpgd_native._qp_ops import _batch as batch_of
-
-    return batch_of(tuple(data))
 
 
 def _solve(data: _Data, start: _Data, options: Options) -> tuple[Tensor, ...]:
     # the simplex method has no use for a start without a basis
     settings = (options.eps, options.max_iter, list(options.integral))
-    out: tuple[Tensor, ...] = torch.ops.lpgd.highs_solve(*data[1:], _batch(data), *settings)
+    out: tuple[Tensor, ...] = torch.ops.lpgd.highs_solve(*data[1:], batch_of(data), *settings)
     return out
 
 

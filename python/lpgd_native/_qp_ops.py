@@ -4,7 +4,7 @@ what torch has to know of them beside their kernels (shapes for tracing, vmap, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,7 +36,8 @@ def _sizes(args: tuple[Any, ...]) -> list[int]:
     ]
 
 
-def _batch(args: tuple[Any, ...]) -> int:
+def batch_of(args: Sequence[Any]) -> int:
+    """Size of the batch of flattened data: 1 where all of it is shared."""
     for tensor, rank in zip(args[:8], DATA_RANKS, strict=True):
         if tensor is not None and tensor.dim() == rank + 1:
             return tensor.shape[0]  # type: ignore[no-any-return]
@@ -48,7 +49,7 @@ def _point(args: tuple[Any, ...], batch: int) -> tuple[Tensor, ...]:
 
 
 def _fake_solve_qp(*args: Any) -> tuple[Tensor, ...]:
-    batch, q = _batch(args), args[1]
+    batch, q = batch_of(args), args[1]
     status = [q.new_empty(batch, dtype=torch.int32) for _ in range(2)]
     return (*_point(args, batch), *status, q.new_empty(batch, 3))
 

@@ -15,6 +15,7 @@ from lpgd_native._qp_autograd import solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_elastic import Enlarged, checked_penalty
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
+from lpgd_native._qp_tensors import check_mask, check_tensors, under_autocast
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit
 from lpgd_native.status import raise_on_failure
 
@@ -216,7 +217,7 @@ def _solve(
     integrality: Tensor | None = None,
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
-    given = _under_autocast((P, q, G, h, A, b, lb, ub))
+    given = under_autocast((P, q, G, h, A, b, lb, ub))
     sparse = method == "pdhg" or (method == "auto" and any(map(is_sparse, given)))
     if sparse and integrality is None:
         found: SparseSolution = solve_pdhg(name, given, gradient, eps, max_iter, warm_start)
@@ -316,8 +317,8 @@ def _solve_elastic(
     """Solve the problem with slacks, as an ordinary one, and cut its solution."""
     checked_penalty(name, elastic, elastic_penalty)
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
-    given = _under_autocast(given)
-    _check_tensors(name, names, given)
+    given = under_autocast(given)
+    check_tensors(name, names, given)
     data, _ = check_shapes(name, names, given)
     gradient, eps, max_iter, warm_start, throw, method = settings
     if gradient is None and data[0] is None:
@@ -339,15 +340,7 @@ def _integral(
     name: str, data: _Data, mask: Tensor, method: str, gradient: GradientStrategy
 ) -> tuple[int, ...]:
     """Numbers of the variables that are whole; raises what does not go with them."""
-    n = data[1].shape[-1]  # type: ignore[union-attr]
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{name}: integrality must be a bool tensor, got {kind}")
-    if mask.shape != (n,):
-        raise ValueError(
-            f"{name}: integrality must be [n] with n = {n}, shared by the batch, "
-            f"got {list(mask.shape)}"
-        )
+    check_mask(name, mask, data[1].shape[-1])  # type: ignore[union-attr]
     if method not in ("auto", "highs"):
         raise ValueError(f'{name}: integrality needs method="highs", got method={method!r}')
     integral = tuple(mask.nonzero().flatten().tolist())
@@ -372,19 +365,6 @@ def _listed_methods() -> str:
     return ", ".join(f'"{known}"' for known in ("auto", *METHODS, "pdhg"))
 
 
-def _under_autocast(data: _Data) -> _Data:
-    """Half precision up to float32, as autocast does for ops that need it."""
-    if not any(isinstance(t, Tensor) and t.dtype in (torch.float16, torch.bfloat16) for t in data):
-        return data
-    device = next(t.device.type for t in data if isinstance(t, Tensor))
-    if not torch.is_autocast_enabled(device):
-        return data
-    return tuple(
-        t.float() if isinstance(t, Tensor) and t.dtype in (torch.float16, torch.bfloat16) else t
-        for t in data
-    )
-
-
 # batch shapes of arguments that have passed the checks, by all that the checks look at: a training
 # loop brings the same shapes again and again
 _SEEN: dict[tuple[object, ...], tuple[int, ...]] = {}
@@ -407,36 +387,10 @@ def _checked(
             key = seen = None
         if seen is not None:
             return given, seen
-    _check_tensors(name, names, given)
+    check_tensors(name, names, given)
     data, batch = check_shapes(name, names, given)
     if key is not None and all(a is b for a, b in zip(data, given, strict=True)):
         if len(_SEEN) >= _MOST_SEEN:
             _SEEN.clear()
         _SEEN[key] = batch
     return data, batch
-
-
-def _check_tensors(name: str, names: tuple[str, ...], data: _Data) -> None:
-    q = data[1]
-    for arg, tensor in zip(names, data, strict=True):
-        if tensor is None and arg != names[1]:
-            continue
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name}: {arg} must be a torch.Tensor, got {type(tensor).__name__}")
-        if tensor.dtype not in DEFAULT_EPS:
-            raise TypeError(f"{name}: {arg} must be float32 or float64, got {tensor.dtype}")
-        if tensor.layout != torch.strided:
-            raise TypeError(f"{name}: {arg} must be dense, got layout {tensor.layout}")
-    assert q is not None
-    for arg, tensor in zip(names, data, strict=True):
-        if tensor is None:
-            continue
-        if tensor.dtype != q.dtype:
-            raise TypeError(
-                f"{name}: {arg} must have the dtype of {names[1]}, {q.dtype}, got {tensor.dtype}"
-            )
-        if tensor.device != q.device:
-            raise ValueError(
-                f"{name}: {arg} must be on the device of {names[1]}, {q.device}, "
-                f"got {tensor.device}"
-            )

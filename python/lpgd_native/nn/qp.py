@@ -15,6 +15,14 @@ __all__ = ["LPLayer", "QPLayer"]
 class _ProgramLayer(nn.Module):
     """Holds what is fixed or learned of a program; the rest comes with each call."""
 
+    gradient: GradientStrategy | None
+    eps: float | None
+    max_iter: int | None
+    throw: bool
+    method: str
+    elastic: bool
+    elastic_penalty: float | None
+
     def __init__(
         self,
         blocks: dict[str, Tensor | None],
@@ -26,24 +34,12 @@ class _ProgramLayer(nn.Module):
                 self.register_parameter(name, value)
             else:
                 self.register_buffer(name, value)
-        self.gradient: GradientStrategy | None = settings["gradient"]
-        self.eps: float | None = settings["eps"]
-        self.max_iter: int | None = settings["max_iter"]
-        self.throw: bool = settings["throw"]
-        self.method: str = settings["method"]
-        self.elastic: bool = settings["elastic"]
-        self.elastic_penalty: float | None = settings["elastic_penalty"]
+        self._names = tuple(settings)
+        for name, value in settings.items():
+            setattr(self, name, value)
 
     def _settings(self) -> dict[str, Any]:
-        return {
-            "gradient": self.gradient,
-            "eps": self.eps,
-            "max_iter": self.max_iter,
-            "throw": self.throw,
-            "method": self.method,
-            "elastic": self.elastic,
-            "elastic_penalty": self.elastic_penalty,
-        }
+        return {name: getattr(self, name) for name in self._names}
 
     def _block(self, name: str, given: Tensor | None) -> Tensor | None:
         held: Tensor | None = getattr(self, name)

@@ -1,0 +1,68 @@
+"""Checks of the QP's arguments as tensors; shapes are looked at in `_qp_checks`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_mask", "check_tensors", "under_autocast"]
+
+_Data = tuple[Tensor | None, ...]
+_MATRICES = (0, 2, 4)  # P, G, A among the eight arguments
+
+
+def under_autocast(data: _Data) -> _Data:
+    """Half precision up to float32, as autocast does for ops that need it."""
+    if not any(isinstance(t, Tensor) and t.dtype in (torch.float16, torch.bfloat16) for t in data):
+        return data
+    device = next(t.device.type for t in data if isinstance(t, Tensor))
+    if not torch.is_autocast_enabled(device):
+        return data
+    return tuple(
+        t.float() if isinstance(t, Tensor) and t.dtype in (torch.float16, torch.bfloat16) else t
+        for t in data
+    )
+
+
+def check_tensors(name: str, names: Sequence[str], data: _Data, *, sparse: bool = False) -> None:
+    """Types, layouts (`sparse`: matrices may be CSR), one dtype and one device."""
+    q = data[1]
+    for index, (arg, tensor) in enumerate(zip(names, data, strict=True)):
+        if tensor is None and index != 1:
+            continue
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}: {arg} must be a torch.Tensor, got {type(tensor).__name__}")
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{name}: {arg} must be float32 or float64, got {tensor.dtype}")
+        csr = sparse and index in _MATRICES
+        if not (tensor.layout == torch.strided or (csr and tensor.layout == torch.sparse_csr)):
+            wanted = "dense or torch.sparse_csr" if csr else "dense"
+            raise TypeError(f"{name}: {arg} must be {wanted}, got layout {tensor.layout}")
+    assert q is not None
+    for arg, tensor in zip(names, data, strict=True):
+        if tensor is None:
+            continue
+        if tensor.dtype != q.dtype:
+            raise TypeError(
+                f"{name}: {arg} must have the dtype of {names[1]}, {q.dtype}, got {tensor.dtype}"
+            )
+        if tensor.device != q.device:
+            raise ValueError(
+                f"{name}: {arg} must be on the device of {names[1]}, {q.device}, "
+                f"got {tensor.device}"
+            )
+
+
+def check_mask(name: str, mask: Any, n: int) -> None:
+    """The integrality mask of n variables."""
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{name}: integrality must be a bool tensor, got {kind}")
+    if mask.shape != (n,):
+        raise ValueError(
+            f"{name}: integrality must be [n] with n = {n}, shared by the batch, "
+            f"got {list(mask.shape)}"
+        )
