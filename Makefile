@@ -28,7 +28,7 @@ $(BIN)/python:
 
 # The lists of pyproject.toml, without the project itself, which the next step builds.
 $(VENV)/.dependencies: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); e = p["project"]["optional-dependencies"]; print(*p["build-system"]["requires"], *p["project"]["dependencies"], *e["experiments"], *e["test"], *(d for d in e["dev"] if "lpgd-native" not in d), sep="\n")' > $(VENV)/requirements.txt
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); e = p["project"]["optional-dependencies"]; print(*p["build-system"]["requires"], *p["project"]["dependencies"], *e["experiments"], *e["test"], *e["docs"], *(d for d in e["dev"] if "lpgd-native" not in d), sep="\n")' > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r $(VENV)/requirements.txt -c constraints.txt
 	@touch $@
 
