@@ -25,8 +25,8 @@ class Oracle(Protocol):
     """argmin_x <c, x> over x in X, for a batch of costs c [..., *shape].
 
     `solve` carries no gradient: a strategy of `lpgd_native.gradients` gives it one. Leading
-    dimensions of the costs and of the tensors of an instance broadcast, so that a strategy can hand
-    over all the costs it needs (both sides of an average, all samples of a noise) in one call with a
+    dimensions of the costs and of the tensors of an instance broadcast, so that a strategy can hand over
+    all the costs it needs (both sides of an average, all samples of a noise) in one call with a
     further leading dimension.
     """
 
