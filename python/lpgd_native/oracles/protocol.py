@@ -25,9 +25,9 @@ class Oracle(Protocol):
     """argmin_x <c, x> over x in X, for a batch of costs c [..., *shape].
 
     `solve` carries no gradient: a strategy of `lpgd_native.gradients` gives it one. Leading
-    dimensions of the costs and of the tensors of an instance broadcast, so that a strategy can hand over
-    all the costs it needs (both sides of an average, all samples of a noise) in one call with a
-    further leading dimension.
+    dimensions of the costs and of the tensors of an instance broadcast, so that a strategy can
+    hand over all the costs it needs (both sides of an average, all samples of a noise) in one call
+    with a further leading dimension.
     """
 
     event_dim: int
