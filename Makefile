@@ -15,11 +15,11 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc cmake tests/native bench/native -type f 2>/dev/null)
 CXX_FILES = $(shell find csrc tests/native bench/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: help build demo test test-all bench bench-prox lint format wheel clean distclean
+.PHONY: help build demo test test-all bench bench-prox docs lint format wheel clean distclean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo | test | test-all | bench | bench-prox | build | lint | format | wheel | clean | distclean'
+	@echo 'make demo | test | test-all | bench | bench-prox | docs | build | lint | format | wheel | clean | distclean'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -59,6 +59,10 @@ bench: build
 
 bench-prox: build
 	$(BIN)/python bench/bench_prox.py $(BENCH_ARGS)
+
+# build/docs/index.html; runs the tutorials; warnings are errors
+docs: build
+	MPLBACKEND=Agg $(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
 
 lint: $(VENV)/.dependencies
 	$(BIN)/ruff check .

@@ -13,7 +13,10 @@ import torch
 import lpgd_native  # noqa: F401  registers torch.ops.lpgd
 from _build_tree import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(p for p in sorted((ROOT / "docs").rglob("*.md")) if "auto_tutorials" not in p.parts),
+]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
