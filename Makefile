@@ -15,11 +15,11 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc cmake tests/native bench/native -type f 2>/dev/null)
 CXX_FILES = $(shell find csrc tests/native bench/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: help build demo test test-all bench bench-prox docs lint format wheel clean distclean
+.PHONY: help build demo test test-all bench bench-prox docs lint format wheel wheel-check clean distclean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo | test | test-all | bench | bench-prox | docs | build | lint | format | wheel | clean | distclean'
+	@echo 'make demo | test | test-all | bench | bench-prox | docs | build | lint | format | wheel | wheel-check | clean | distclean'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -75,10 +75,19 @@ format: $(VENV)/.dependencies
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-# A wheel for this Python, in dist/; it runs with every torch from 2.11 on, CPU or CUDA.
+# A wheel for this Python, in dist/; it runs with every torch from 2.11 on, CPU or CUDA. What comes
+# from elsewhere (torch, and with it OpenMP and CUDA's libraries) stays outside.
 wheel: $(VENV)/.dependencies
+	rm -rf build/wheel-raw
 	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-build-isolation --no-deps \
-	  -C build-dir=build/wheel -C cmake.define.LPGD_CUDA=$(LPGD_CUDA) -w dist .
+	  -C build-dir=build/wheel-{wheel_tag} -C cmake.define.LPGD_CUDA=$(LPGD_CUDA) -w build/wheel-raw .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel repair --strip -w dist \
+	  --exclude 'libtorch*' --exclude 'libc10*' --exclude 'libcudart*' --exclude 'libgomp*' build/wheel-raw/*.whl
+
+# in bare environments, one for each torch: WHEEL_TORCH="2.11.0 2.13.0"
+WHEEL_TORCH ?= 2.13.0
+wheel-check: wheel
+	$(BIN)/python tools/check_wheel.py dist/*.whl $(WHEEL_TORCH)
 
 clean:
 	rm -rf build dist $(VENV)/.built .mypy_cache .pytest_cache .ruff_cache .hypothesis
