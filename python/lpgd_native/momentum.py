@@ -55,10 +55,8 @@ def lstm_momentum_step(
         ValueError: shapes that don't fit, mixed devices.
 
     A gradient that is not finite spoils its own item alone. Derivatives with respect to all
-    tensors,
-    vmap and torch.compile work; forward mode and second derivatives raise NotImplementedError.
-    Other
-    devices than the CPU run `lpgd_native.reference.lstm_momentum_step`.
+    tensors, vmap and torch.compile work; forward mode and second derivatives raise
+    NotImplementedError. Other devices than the CPU run `lpgd_native.reference.lstm_momentum_step`.
     """
     v, states = _step("lstm", gradient, state, weights, per_coordinate)
     return v, (states[0], states[1])

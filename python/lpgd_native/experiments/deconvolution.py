@@ -1,11 +1,9 @@
 """Nonlinear deconvolution by unrolled networks: the problem, the data, the networks compared.
 
 53 numbers are to be found from 12 (`VolterraDeconvolution`, window 9, stride 4, no noise). `a`
-weighs
-the quadratic part of the map; W and w are the same for all a. Signals have a total-variation prior:
-a walk with Laplace steps of scale 1/2 from N(0, 1), kept if all of it is positive, scaled to [-1,
-1].
-Training, validation and test signals are disjoint and always the same.
+weighs the quadratic part of the map; W and w are the same for all a. Signals have a total-variation
+prior: a walk with Laplace steps of scale 1/2 from N(0, 1), kept if all of it is positive, scaled to
+[-1, 1]. Training, validation and test signals are disjoint and always the same.
 
 From DuNets-RMA (Zhou, Qian, Tang & Li, Inverse Problems 2024), section 4.1, with what they left to
 chance fixed: zero initial states, batches, the exact Jacobian, disjoint sets, paired seeds.

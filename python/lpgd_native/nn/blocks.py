@@ -27,8 +27,7 @@ class ConvBlock:
     """A CNN of `depth` convolutions with an activation between them, added to what it corrects.
 
     Defaults of DuNets-RMA: kernel 3, zero padding, 32 channels, PReLU with one slope a layer,
-    torch's
-    initial values; primal blocks have 4 convolutions, dual blocks 3.
+    torch's initial values; primal blocks have 4 convolutions, dual blocks 3.
     """
 
     width: int = 32

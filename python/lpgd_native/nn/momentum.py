@@ -116,8 +116,7 @@ class RecurrentMomentum:
     states.
 
     DuNets-RMA (Zhou, Qian, Tang & Li, Inverse Problems 2024): cells on the whole gradient as one
-    flat
-    vector, one set of weights for all iterations, states that start at zero.
+    flat vector, one set of weights for all iterations, states that start at zero.
 
     Args:
         cell: "lstm", "gru", "rnn" (tanh), or "linear" (h' = W g + U h + b: with the right weights,
@@ -192,8 +191,7 @@ class _Recurrent(Momentum):
 
     def reset_parameters(self) -> None:
         """Torch's defaults, U(-k, k) with k = H^-1/2 (output map: (L H)^-1/2); an LSTM's forget
-        gate
-        starts open, with 1 in both of its biases.
+        gate starts open, with 1 in both of its biases.
         """
         hidden, layers = self.slot.hidden, self.slot.layers
         with torch.no_grad():

@@ -2,8 +2,7 @@
 primal-dual.
 
 (Not to be confused with *Lagrangian* proximal gradient descent, `lpgd_native.LPGD`, which is a way
-to
-differentiate through a solver.)
+to differentiate through a solver.)
 """
 
 from __future__ import annotations
@@ -187,8 +186,7 @@ class LearnedPrimalDual(_Unrolled):
         x_t = x_{t-1} + Lambda_t([x_{t-1} || v_t])
 
     LPD, and with a momentum slot LPD-MA (`HeavyBall`) and LPD-RMA (`RecurrentMomentum`) of
-    DuNets-RMA
-    (Zhou, Qian, Tang & Li, Inverse Problems 2024). Defaults are theirs.
+    DuNets-RMA (Zhou, Qian, Tang & Li, Inverse Problems 2024). Defaults are theirs.
 
     Args:
         operator: F
@@ -201,8 +199,7 @@ class LearnedPrimalDual(_Unrolled):
         dual_channels: of h, which starts at zero
         shared: one Gamma and one Lambda for all iterations
         differentiable_physics: let gradients through x in F(x) and J(x); by default they flow
-        through
-            h alone there
+            through h alone there
         checkpoint: as in `LearnedProximalGradient`
 
     Call and result as in `LearnedProximalGradient`.

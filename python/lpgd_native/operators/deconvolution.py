@@ -28,8 +28,7 @@ class VolterraDeconvolution(Operator):
         window: its size in each dimension (one number: the same in all); None: sqrt or all of K
         stride: likewise
         symmetric_jacobian: True: a (W + W') x_i + w. False: 2 a W x_i + w, which is what the
-        authors'
-            code has and not the derivative unless W is symmetric.
+            authors' code has and not the derivative unless W is symmetric.
 
     `VolterraDeconvolution.random` draws W and w as the paper's experiment does.
     """

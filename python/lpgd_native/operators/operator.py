@@ -15,8 +15,7 @@ class Operator(nn.Module):
     """A map F from arrays [..., *domain] to arrays [..., *range], with its derivative J.
 
     A subclass gives `apply_operator`; `apply_adjoint` and `apply_jacobian` where it knows better
-    than
-    AD. All take any number of leading batch dimensions.
+    than AD. All take any number of leading batch dimensions.
     """
 
     def __init__(self, domain: Sequence[int], range: Sequence[int]) -> None:
@@ -121,8 +120,7 @@ class TorchOperator(Operator):
 
     Args:
         function: [..., *domain] to [..., *range], differentiable, acting on each item of the
-        leading
-            dimensions by itself; an ``nn.Module`` is kept as a submodule.
+            leading dimensions by itself; an ``nn.Module`` is kept as a submodule.
         domain: shape of x, without batch dimensions
         range: shape of F(x); None: found out by a call on zeros.
 

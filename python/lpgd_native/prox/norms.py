@@ -2,8 +2,7 @@
 
 Parameters are numbers or tensors that broadcast against x; those of which a row has one have size 1
 along `dim`. All derivatives are exact. A row with a nan, or with a parameter out of range in a
-tensor, is
-nan; other rows are not touched.
+tensor, is nan; other rows are not touched.
 """
 
 from __future__ import annotations
@@ -97,9 +96,8 @@ def prox_group_l2(
     """argmin_p 1/2 ||p - x||^2 + sum over groups G of weight_G ||p_G||.
 
     groups: a size, for contiguous groups of that many entries; or a vector [n] of integers that
-    tells the
-    group of each entry (any integers, sorted where they lie; the device is not waited for). None:
-    all of the row is one group, `prox_l2`.
+    tells the group of each entry (any integers, sorted where they lie; the device is not waited
+    for). None: all of the row is one group, `prox_l2`.
     weight: a number, one a row [..., 1], or one an entry [..., n], where the first entry of a group
     (the one of the lowest index) counts. At the kink ||x_G|| = weight_G the derivative is 0.
     """
@@ -187,8 +185,7 @@ def prox_fused_lasso(
     """argmin_p 1/2 ||p - x||^2 + weight_l1 ||p||_1 + weight_tv sum_i |p_{i+1} - p_i|.
 
     The soft-thresholded total variation prox (Friedman et al. 2007), which needs weight_l1 to be
-    the same
-    along `dim`: a number or [..., 1].
+    the same along `dim`: a number or [..., 1].
     """
     name = "prox_fused_lasso"
     x = check_input(name, x)
@@ -205,9 +202,8 @@ def prox_sorted_l1(x: Tensor, weights: float | Tensor, *, dim: int = -1) -> Tens
     """argmin_p 1/2 ||p - x||^2 + sum_k weights_k |p|_(k), |p|_(1) >= |p|_(2) >= ...: OWL, SLOPE.
 
     weights: [..., n] along `dim`, not increasing and not negative (rows where they are not are
-    nan), or
-    a number (soft thresholding). The derivative averages over the pools of the fit; zeros have
-    derivative 0. O(n log n), by a radix sort (Bogdan et al. 2015).
+    nan), or a number (soft thresholding). The derivative averages over the pools of the fit; zeros
+    have derivative 0. O(n log n), by a radix sort (Bogdan et al. 2015).
     """
     given = ("weights", weights, NONNEGATIVE)
     return on_rows("sorted_l1", "prox_sorted_l1", x, dim, given)

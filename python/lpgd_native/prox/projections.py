@@ -2,8 +2,7 @@
 
 Parameters are numbers or tensors that broadcast against x; those of which a row has one have size 1
 along `dim`. All derivatives are exact. A row with a nan, with a parameter out of range in a
-tensor, or
-with an empty set is nan; other rows are not touched.
+tensor, or with an empty set is nan; other rows are not touched.
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ def project_capped_simplex(
     """argmin_p ||p - x|| over 0 <= p <= cap, sum p_i = total.
 
     cap: a number, [..., 1] or [..., n]; total: one a row, [..., 1]. A total above the sum of the
-    caps
-    gives nan. Coordinates at a bound count as held there.
+    caps gives nan. Coordinates at a bound count as held there.
     """
     return _box_hyperplane("project_capped_simplex", x, 0.0, cap, 1.0, total, dim, "cap", "total")
 
@@ -150,10 +148,8 @@ def project_exponential_cone(x: Tensor, *, dim: int = -1) -> Tensor:
     """argmin_p ||p - x|| over the closure of {(r, s, t): s > 0, s exp(r / s) <= t}; n = 3.
 
     The order of entries is that of CVXPY's ExpCone. Newton's method in a bracket on an increasing
-    function
-    (Friberg 2023), in float64 inside. On the boundary the derivative is the identity, on that of
-    the
-    polar cone 0.
+    function (Friberg 2023), in float64 inside. On the boundary the derivative is the identity, on
+    that of the polar cone 0.
     """
     return on_rows("exponential_cone", "project_exponential_cone", x, dim, width=3)
 

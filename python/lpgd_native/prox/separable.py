@@ -1,13 +1,10 @@
 """Separable proximal operators: out[i] depends on x[i] (and on its parameters) alone.
 
 Parameters are numbers or tensors that broadcast against x; all derivatives, with respect to x and
-to
-the parameters, are exact. Where a formula has a kink, the derivative named in the docstring is
-returned.
-A nan in x stays in its place. A parameter out of range is a ValueError where it is a number, and
-gives
-nan where it is an entry of a tensor. `dim` is checked and has no effect: it is there so that all
-operators are called alike.
+to the parameters, are exact. Where a formula has a kink, the derivative named in the docstring is
+returned. A nan in x stays in its place. A parameter out of range is a ValueError where it is a
+number, and gives nan where it is an entry of a tensor. `dim` is checked and has no effect: it is
+there so that all operators are called alike.
 """
 
 from __future__ import annotations
@@ -105,8 +102,7 @@ def prox_hinge(x: Tensor, weight: float | Tensor, *, dim: int = -1) -> Tensor:
     """argmin_p 1/2 ||p - x||^2 + weight sum max(0, 1 - p_i).
 
     For labels y = +-1: y * prox_hinge(y * x, weight). At the kinks x = 1 and x = 1 - weight the
-    derivative
-    is 0.
+    derivative is 0.
     """
     return on_coordinates("hinge", "prox_hinge", x, dim, ("weight", weight, NONNEGATIVE))
 
@@ -117,8 +113,7 @@ def project_box(
     """argmin_p ||p - x|| over lower <= p <= upper; infinite bounds are none.
 
     At a bound the derivative with respect to x is 0, that with respect to the bound 1. lower >
-    upper
-    gives nan.
+    upper gives nan.
     """
     if not isinstance(lower, Tensor) and not isinstance(upper, Tensor) and lower > upper:
         raise ValueError(f"project_box: lower must not exceed upper, got {lower!r} > {upper!r}")
@@ -156,8 +151,7 @@ def prox_negative_entropy(x: Tensor, weight: float | Tensor, *, dim: int = -1) -
     """argmin_p 1/2 ||p - x||^2 + weight sum p_i log p_i: weight W(exp(x / weight - 1) / weight).
 
     W is Lambert's function, computed in logarithms, so that no exponential overflows. weight = 0
-    is the
-    projection on p >= 0. Results below the smallest normal number are 0.
+    is the projection on p >= 0. Results below the smallest normal number are 0.
     """
     return on_coordinates(
         "negative_entropy", "prox_negative_entropy", x, dim, ("weight", weight, NONNEGATIVE)
@@ -168,8 +162,7 @@ def prox_logistic(x: Tensor, weight: float | Tensor, *, dim: int = -1) -> Tensor
     """argmin_p 1/2 ||p - x||^2 + weight sum log(1 + exp(-p_i)).
 
     For labels y = +-1: y * prox_logistic(y * x, weight). By Newton's method from the side on which
-    it is
-    monotone, to rounding.
+    it is monotone, to rounding.
     """
     return on_coordinates("logistic", "prox_logistic", x, dim, ("weight", weight, NONNEGATIVE))
 
@@ -180,8 +173,7 @@ def prox_poisson(
     """argmin_p 1/2 ||p - x||^2 + weight sum (p_i - counts_i log p_i): Poisson data.
 
     The Kullback-Leibler divergence of `counts` from p, up to a constant. Where counts or weight is
-    0 and
-    x = weight, the derivative is 0.
+    0 and x = weight, the derivative is 0.
     """
     return on_coordinates(
         "poisson",
@@ -207,8 +199,7 @@ def prox_mcp(
     """argmin_p 1/2 ||p - x||^2 + sum m(p_i), the minimax concave penalty (Zhang 2010), gamma > 1.
 
     m(p) = weight |p| - p^2 / (2 gamma) up to |p| = gamma weight, constant beyond. At the kink |x|
-    = weight
-    the derivative is 0, at |x| = gamma weight gamma / (gamma - 1).
+    = weight the derivative is 0, at |x| = gamma weight gamma / (gamma - 1).
     """
     _more_than("prox_mcp", "gamma", gamma, 1.0)
     return on_coordinates(
