@@ -14,14 +14,14 @@ _HALVINGS = 30
 
 
 def entropic_program(c: Tensor, A: Tensor, b: Tensor, mu: float) -> tuple[Tensor, Tensor]:
-    """x [*batch, n], differentiable in c and b, and which items were solved [*batch].
+    """Solve for x [*batch, n], differentiable in c and b; and tell which are solved [*batch].
 
     With the multipliers y of A x = b, x = exp(-(c + A'y) / mu - 1), and y minimises the convex
     mu sum(x) + b'y. Where all entries of the only row are equal, x is a softmax.
     """
     dtype = c.dtype
     c, A, b = c.double(), A.double(), b.double()
-    if A.shape[-2] == 1 and bool((A == A[..., :1]).all()) and bool((A[..., 0] != 0).all()):
+    if A.shape[-2] == 1 and bool((A[..., :1] == A).all()) and bool((A[..., 0] != 0).all()):
         total = b / A[..., 0]
         x = total * torch.softmax(-c / mu, -1)
         ok = torch.isfinite(c).all(-1) & (total > 0).all(-1).expand(c.shape[:-1])
@@ -48,7 +48,9 @@ def entropic_program(c: Tensor, A: Tensor, b: Tensor, mu: float) -> tuple[Tensor
 
 
 def _primal(c: Tensor, rows: Tensor, y: Tensor, mu: float) -> Tensor:
-    return torch.exp(-(c + (y.unsqueeze(-2) @ rows).squeeze(-2)) / mu - 1)
+    pulled: Tensor = (y.unsqueeze(-2) @ rows).squeeze(-2)
+    x: Tensor = torch.exp(-(c + pulled) / mu - 1)
+    return x
 
 
 def _newton(c: Tensor, rows: Tensor, b: Tensor, idle: Tensor, y: Tensor, mu: float) -> Tensor:
@@ -59,7 +61,8 @@ def _newton(c: Tensor, rows: Tensor, b: Tensor, idle: Tensor, y: Tensor, mu: flo
     eye = torch.eye(rows.shape[-2], dtype=x.dtype, device=x.device)
     ridge = 1e-14 * scale * eye + idle * scale
     residual = (rows @ x.unsqueeze(-1)).squeeze(-1) - b
-    return torch.linalg.solve_ex(hessian + ridge, residual.unsqueeze(-1))[0].squeeze(-1)
+    step: Tensor = torch.linalg.solve_ex(hessian + ridge, residual.unsqueeze(-1))[0]
+    return step.squeeze(-1)
 
 
 def _dual(c: Tensor, rows: Tensor, b: Tensor, idle: Tensor, mu: float) -> Tensor:
@@ -67,27 +70,32 @@ def _dual(c: Tensor, rows: Tensor, b: Tensor, idle: Tensor, mu: float) -> Tensor
     y = torch.zeros(torch.broadcast_shapes(c.shape[:-1], b.shape[:-1]) + b.shape[-1:]).to(c)  # type: ignore[no-untyped-call]
     warm = max(mu, float(c.abs().amax()) if c.numel() else mu)
     while True:
-        y = _stage(c, rows, b, idle, y, warm)
-        if warm == mu:
+        last = warm == mu
+        y = _stage(c, rows, b, idle, y, warm, _TOLERANCE if last else 1e-2)
+        if last:
             return y
         warm = max(mu, _STAGE * warm)
 
 
-def _stage(c: Tensor, rows: Tensor, b: Tensor, idle: Tensor, y: Tensor, mu: float) -> Tensor:
+def _stage(
+    c: Tensor, rows: Tensor, b: Tensor, idle: Tensor, y: Tensor, mu: float, tolerance: float
+) -> Tensor:
     def value(at: Tensor) -> Tensor:
         return mu * _primal(c, rows, at, mu).sum(-1) + (b * at).sum(-1)
 
     for _ in range(_STEPS):
         step = torch.nan_to_num(_newton(c, rows, b, idle, y, mu), 0.0, 0.0, 0.0)
         residual = (rows @ _primal(c, rows, y, mu).unsqueeze(-1)).squeeze(-1) - b
-        left = (residual.abs() > _TOLERANCE * (1 + b.abs())).any(-1)
+        left = (residual.abs() > tolerance * (1 + b.abs())).any(-1)
         if not bool(left.any()):
             break
         slope = -(residual * step).sum(-1)
         here = value(y)
         length = left.to(c)
         for _ in range(_HALVINGS):
-            short = value(y + length.unsqueeze(-1) * step) > here + 1e-4 * length * slope
+            # near the end the decrease is lost in rounding
+            allowed = here + 1e-4 * length * slope + 1e-13 * here.abs()
+            short = value(y + length.unsqueeze(-1) * step) > allowed
             short = short & left & (length > 0)
             if not bool(short.any()):
                 break
