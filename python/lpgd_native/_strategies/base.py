@@ -14,7 +14,16 @@ from lpgd_native.status import Status
 if TYPE_CHECKING:
     from lpgd_native._strategies.problem import Problem
 
-__all__ = ["Envelope", "OracleStrategy", "choice", "count", "norms", "number", "per_item"]
+__all__ = [
+    "Envelope",
+    "OracleStrategy",
+    "choice",
+    "count",
+    "largest_entries",
+    "norms",
+    "number",
+    "per_item",
+]
 
 Envelope = Literal["average", "lower", "upper"]
 
@@ -118,7 +127,20 @@ def per_item(name: str, field: str, value: Tensor) -> None:
 
 def norms(value: Tensor, dims: int) -> Tensor:
     """[...] Euclidean norm over the last `dims` dimensions, without overflow of the squares."""
-    flat = value.flatten(-dims) if dims > 1 else value
-    largest = flat.abs().amax(-1) if flat.shape[-1] else flat.new_zeros(flat.shape[:-1])
+    largest = largest_entries(value, dims)
+    flat = value.flatten(-dims)
+    if bool(((largest == 0) | ((largest > 1e-15) & (largest < 1e15))).all()):
+        plain: Tensor = torch.linalg.vector_norm(flat, dim=-1)
+        return plain
     unit = torch.where(largest > 0, largest, 1.0)
-    return unit * (flat / unit.unsqueeze(-1)).square().sum(-1).sqrt()
+    scaled: Tensor = torch.linalg.vector_norm(flat / unit.unsqueeze(-1), dim=-1)
+    return unit * scaled
+
+
+def largest_entries(value: Tensor, dims: int) -> Tensor:
+    """[...] the largest size of an entry, over the last `dims` dimensions; NaN if there is one."""
+    flat = value.flatten(-dims)
+    if not flat.shape[-1]:
+        return flat.new_zeros(flat.shape[:-1])
+    # vectorised, as the norm of order infinity is not
+    return torch.maximum(flat.amax(-1), -flat.amin(-1))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lpgd_native._strategies.base import largest_entries
 from lpgd_native.status import GradientStatus, Status
 
 __all__ = ["Problem", "Quotient", "quotient"]
@@ -43,7 +44,13 @@ class Problem:
 
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """[*batch] inner products."""
-        return (a * b).flatten(-self.event_dim).sum(-1)
+        dims = self.event_dim
+        out: Tensor = torch.linalg.vecdot(a.flatten(-dims), b.flatten(-dims))
+        return out
+
+    def only(self, mask: Tensor, value: Tensor, other: Tensor | float = 0.0) -> Tensor:
+        """`value` where the mask [*batch] is set, else `other`; `value` itself if all is set."""
+        return value if bool(mask.all()) else torch.where(self.over(mask), value, other)
 
     def solve(
         self,
@@ -102,8 +109,13 @@ class Quotient(NamedTuple):
 
     direction: Tensor
     """[*lead, *batch, *shape]: (x_+ - x_-) / width; zero where nothing was solved."""
-    moved: Tensor
-    """[*lead, *batch]: whether a perturbed solution differs from the unperturbed one."""
+    ends: tuple[Tensor, Tensor]
+    """x_+ and x_-; x where nothing was solved."""
+
+    def moved(self, x: Tensor, dims: int) -> Tensor:
+        """[*lead, *batch]: whether a perturbed solution differs from x."""
+        apart = [largest_entries(end - x, dims) for end in self.ends if end is not x]
+        return torch.stack(apart).amax(0) > 1e-6 * (1 + largest_entries(x, dims))
 
 
 def quotient(
@@ -136,11 +148,13 @@ def quotient(
         if not signs or not bool(mask.any()):
             return
         step = problem.over(tau) * shift
-        there = torch.stack([costs + sign * step for sign in signs])
+        there = torch.empty((len(signs), *costs.shape), dtype=costs.dtype, device=costs.device)
+        for place, sign in enumerate(signs):
+            torch.add(costs, step, alpha=sign, out=there[place])
         points, status = problem.solve(there, mask, call)
         for sign, point, code in zip(signs, points, status, strict=True):
             good = mask & (code == Status.OK)
-            found[sign] = torch.where(problem.over(good), point, found[sign])
+            found[sign] = problem.only(good, point, found[sign])
             ok[sign] = ok[sign] | good
 
     run(live, sides)
@@ -158,14 +172,11 @@ def quotient(
     any_side = ok[1.0] | ok[-1.0]
     width = tau * (ok[1.0].to(tau) + ok[-1.0].to(tau)).clamp(min=1)
     direction = (found[1.0] - found[-1.0]) / problem.over(width)
-    direction = torch.where(problem.over(live & any_side), direction, 0.0)
-    size = problem.event_dim
-    apart = torch.stack([(found[sign] - x).flatten(-size).abs().amax(-1) for sign in (1.0, -1.0)])
-    moved = apart.amax(0) > 1e-6 * (1 + x.flatten(-size).abs().amax(-1))
+    direction = problem.only(live & any_side, direction)
     wanted = torch.stack([ok[sign] for sign in sides]).all(0)
     code = torch.zeros(live.shape, dtype=torch.int32, device=live.device)
     code[live & ~wanted] = GradientStatus.OTHER_SIDE
     code[live & any_side & shrunk] = GradientStatus.SHRUNK
     code[live & ~any_side] = GradientStatus.ZERO
     problem.gradient_status = code
-    return Quotient(direction, moved & live & any_side)
+    return Quotient(direction, (found[1.0], found[-1.0]))
