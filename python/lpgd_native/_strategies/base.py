@@ -81,8 +81,7 @@ class OracleStrategy:
 
     def forward(self, problem: Problem, c: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """X [*batch, *shape], status [*batch], and tensors [*batch, ...] kept for `backward`."""
-        x, status = problem.solve(c.unsqueeze(0))
-        return x[0], status[0], ()
+        return *problem.solve_once(c), ()
 
     def backward(
         self,
@@ -127,11 +126,11 @@ def per_item(name: str, field: str, value: Tensor) -> None:
 
 def norms(value: Tensor, dims: int) -> Tensor:
     """[...] Euclidean norm over the last `dims` dimensions, without overflow of the squares."""
-    largest = largest_entries(value, dims)
     flat = value.flatten(-dims)
-    if bool(((largest == 0) | ((largest > 1e-15) & (largest < 1e15))).all()):
-        plain: Tensor = torch.linalg.vector_norm(flat, dim=-1)
+    plain: Tensor = torch.linalg.vector_norm(flat, dim=-1)
+    if bool(((plain > 1e-15) & (plain < 1e15)).all()):
         return plain
+    largest = largest_entries(value, dims)
     unit = torch.where(largest > 0, largest, 1.0)
     scaled: Tensor = torch.linalg.vector_norm(flat / unit.unsqueeze(-1), dim=-1)
     return unit * scaled

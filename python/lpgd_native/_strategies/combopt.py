@@ -90,8 +90,8 @@ class CombOpt(OracleStrategy):
                 f"OracleLayer: CombOpt needs G [..., m, n] and h [..., m] with n = {c.shape[-1]} "
                 f"costs, got {list(G.shape)} and {list(h.shape)}"
             )
-        x, status = problem.solve(c.unsqueeze(0))
-        return x[0], status[0], (status[0],)
+        x, status = problem.solve_once(c)
+        return x, status, (status,)
 
     def backward(
         self,

@@ -98,8 +98,9 @@ class FunctionOracle:
         count = math.prod(lead)
         costs = c.detach().reshape(count, *event)
         split, shared = self._instance(instance, lead)
-        finite = torch.isfinite(largest_entries(costs, dims))
-        items = finite.nonzero().flatten().tolist()
+        finite = largest_entries(costs, dims) < torch.inf
+        whole = bool(finite.all())
+        items = list(range(count)) if whole else finite.nonzero().flatten().tolist()
         points: Tensor | None = None
         status = torch.full((count,), int(Status.NUMERICAL_ERROR), dtype=torch.int32)
         errors: list[BaseException] = []
@@ -113,16 +114,16 @@ class FunctionOracle:
                 points = torch.zeros(costs.shape, dtype=c.dtype) if points is None else points
                 points[part], status[part] = answer.x.to(c.dtype), answer.status
         points = torch.zeros(costs.shape, dtype=c.dtype) if points is None else points
-        broken = (status == Status.OK) & ~torch.isfinite(largest_entries(points, dims))
-        status = torch.where(broken, int(Status.NUMERICAL_ERROR), status)
-        failed = status != Status.OK
-        if bool(failed.any()):
-            points = torch.where(failed.reshape(count, *(1,) * dims), 0.0, points)
+        good = (status == Status.OK) & (largest_entries(points, dims) < torch.inf)
+        failed = not bool(good.all())
+        if failed:
+            status = torch.where((status == Status.OK) & ~good, int(Status.NUMERICAL_ERROR), status)
+            points = torch.where(good.reshape(count, *(1,) * dims), points, 0.0)
         self._tell(errors, count)
-        points = points.to(c.device).reshape(c.shape)
-        status = status.to(c.device).reshape(lead)
-        value = torch.linalg.vecdot(c.detach().flatten(-dims), points.flatten(-dims))
-        return OracleSolution(points, torch.where(status == 0, value, torch.nan), status)
+        points, status = points.to(c.device), status.to(c.device)
+        value = torch.linalg.vecdot(costs.flatten(-dims), points.flatten(-dims))
+        value = torch.where(status == Status.OK, value, torch.nan) if failed else value
+        return OracleSolution(points.reshape(c.shape), value.reshape(lead), status.reshape(lead))
 
     def close(self) -> None:
         """End the workers; a later call starts new ones."""

@@ -213,7 +213,9 @@ class _Solve(torch.autograd.Function):
     def forward(spec: _Spec, c: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         problem = spec.problem(tensors)
         x, status, kept = spec.strategy.forward(problem, c)
-        objective = torch.where(status == 0, problem.inner(c, x), torch.nan)
+        objective = problem.objective
+        if objective is None:
+            objective = torch.where(status == 0, problem.inner(c, x), torch.nan)
         return (x, objective, status, *kept)
 
     @staticmethod
@@ -269,7 +271,7 @@ def _vector_jacobian(
     """Gradients of the inputs that need one, in their order."""
     problem = spec.problem(rest[kept:])
     size = largest_entries(g, problem.event_dim)
-    finite = torch.isfinite(size)
+    finite = size < torch.inf
     usable = spec.strategy.usable(status)
     live = finite & (size != 0) & usable
     inputs = (c, *rest[kept:])
@@ -278,14 +280,17 @@ def _vector_jacobian(
         others: dict[str, Tensor] = {}
         spec.report.status = torch.zeros_like(status)
     else:
-        g = problem.only(live, g)
+        every = bool(live.all())
+        g = g if every else torch.where(problem.over(live), g, 0.0)
         grad, others = spec.strategy.backward(problem, c, x, live, g, rest[:kept])
-        grads = [problem.only(live, grad)]
+        grads = [grad if every else torch.where(problem.over(live), grad, 0.0)]
         for key, tensor in zip(spec.tensors, rest[kept:], strict=True):
             grads.append(_summed(spec, key, others.get(key), live, tensor))
         if problem.gradient_status is not None:
             spec.report.status = problem.gradient_status
             _warn_of_fallbacks(spec.name, problem.gradient_status)
+        if every:
+            return tuple(grad for grad, need in zip(grads, needed, strict=True) if need)
     # an upstream gradient that is not finite is handed on, not hidden
     grads[0] = problem.only(~usable | finite, grads[0], torch.nan)
     return tuple(grad for grad, need in zip(grads, needed, strict=True) if need)
