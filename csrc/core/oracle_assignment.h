@@ -3,8 +3,8 @@
 //
 // Duals v keep c_ij - v_j >= u_i for all pairs, with equality for those assigned. Column reduction
 // and two rounds of augmenting row reduction assign most rows; each row that is left searches for a
-// shortest path to a free column (Dijkstra over reduced costs). For n < m the columns that stay free
-// need v = 0: v starts there, since both later phases lower v of assigned columns alone.
+// shortest path to a free column (Dijkstra over reduced costs). For n < m the columns that stay
+// free need v = 0: v starts there, since both later phases lower v of assigned columns alone.
 #pragma once
 
 #include "lanes.h"

@@ -11,8 +11,7 @@ struct Knapsack {
   static std::size_t workspace_bytes(const KnapsackTask<T>& task) {
     const std::size_t branch = KnapsackBranch{}.bind(task.n, task.dims, nullptr);
     if (task.method == KnapsackMethod::branch) return branch;
-    const std::size_t table =
-        KnapsackTable{}.bind(task.n, task.dims, task.most_states, nullptr);
+    const std::size_t table = KnapsackTable{}.bind(task.n, task.dims, task.most_states, nullptr);
     return table > branch ? table : branch;
   }
 

@@ -1,4 +1,5 @@
-// Minimum spanning tree by Kruskal's algorithm: edges from cheap to dear, components joined by size.
+// Minimum spanning tree by Kruskal's algorithm: edges from cheap to dear, components joined by
+// size.
 #pragma once
 
 #include "oracle_order.h"

@@ -49,8 +49,7 @@ LPGD_INLINE void fail(const OracleOutput<T>& out, std::int64_t item, std::int32_
 template <class T>
 LPGD_INLINE bool are_costs(const T* costs, std::int64_t count) {
   bool bad = false;
-  for (std::int64_t i = 0; i < count; ++i)
-    bad |= !(costs[i] > -std::numeric_limits<T>::infinity());
+  for (std::int64_t i = 0; i < count; ++i) bad |= !(costs[i] > -std::numeric_limits<T>::infinity());
   return !bad;
 }
 

@@ -22,12 +22,11 @@ void solve_items(const OracleKernel<Task>& kernel, const Task& task, std::int64_
   constexpr std::int64_t kLeastWork = 20'000;  // about as many nanoseconds
   const std::int64_t grain = 1 + kLeastWork / (work_of_item + 50);
   const std::int64_t pieces = (batch + grain - 1) / grain;
-  parallel_items(pieces, kernel.workspace_bytes(task),
-                 [&](void* workspace, std::int64_t piece, bool) {
-                   const std::int64_t begin = piece * grain;
-                   kernel.run(task, begin, begin + grain < batch ? begin + grain : batch,
-                              workspace);
-                 });
+  parallel_items(
+      pieces, kernel.workspace_bytes(task), [&](void* workspace, std::int64_t piece, bool) {
+        const std::int64_t begin = piece * grain;
+        kernel.run(task, begin, begin + grain < batch ? begin + grain : batch, workspace);
+      });
 }
 
 // Costs [batch, ...] with `dims` dimensions

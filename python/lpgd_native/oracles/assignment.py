@@ -33,9 +33,7 @@ class AssignmentColumns(NamedTuple):
     """[...], int32: values of `lpgd_native.Status`."""
 
 
-def _call(
-    name: str, costs: Any, mask: bool
-) -> tuple[Tensor, tuple[int, ...], tuple[Tensor, ...]]:
+def _call(name: str, costs: Any, mask: bool) -> tuple[Tensor, tuple[int, ...], tuple[Tensor, ...]]:
     costs = check_costs(name, costs, 2)
     lead = tuple(costs.shape[:-2])
     flat = on_cpu(costs.to(compute_dtype(costs))).reshape(math.prod(lead), *costs.shape[-2:])

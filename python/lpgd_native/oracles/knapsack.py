@@ -122,6 +122,4 @@ class Knapsack:
         capacity = self.capacity if capacity is None else capacity
         if weights is None or capacity is None:
             raise ValueError("Knapsack: weights and capacity must be given to it or to solve")
-        return binary_knapsack(
-            c, weights, capacity, method=self.method, max_nodes=self.max_nodes
-        )
+        return binary_knapsack(c, weights, capacity, method=self.method, max_nodes=self.max_nodes)

@@ -153,9 +153,7 @@ class DagShortestPath:
         self.edges, self.nodes = edge_tensor(name, edges, nodes)
         self.source = node(name, "source", source, self.nodes)
         self.target = node(name, "target", target, self.nodes)
-        order = torch.tensor(
-            _topological(name, self.edges.tolist(), self.nodes), dtype=torch.int64
-        )
+        order = torch.tensor(_topological(name, self.edges.tolist(), self.nodes), dtype=torch.int64)
         self._plan = torch.stack([*self.edges[order].T, order]).contiguous()
 
     def __repr__(self) -> str:
@@ -174,9 +172,7 @@ class DagShortestPath:
                 f"{name}: costs must be [..., {len(self.edges)}], one an edge, got {list(c.shape)}"
             )
         op = torch.ops.lpgd.oracle_dag_path
-        return solve(
-            name, op, c, 1, self._plan, self.nodes, self.source, self.target, throw=throw
-        )
+        return solve(name, op, c, 1, self._plan, self.nodes, self.source, self.target, throw=throw)
 
 
 def dag_shortest_path(
