@@ -38,7 +38,7 @@ class Program:
     col_lower: _Array
     col_upper: _Array
     integral: tuple[int, ...] = ()
-    # integer programs: the solution of the item before as the first incumbent, where only costs move
+    # integer programs whose costs alone differ: the solution of the item before is an incumbent
     incumbent: bool = False
 
 

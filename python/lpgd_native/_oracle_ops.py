@@ -119,20 +119,14 @@ def solve(
     """`op` on costs [..., *shape] that `check_costs` has seen."""
     lead, core = costs.shape[: costs.dim() - event_dim], costs.shape[costs.dim() - event_dim :]
     work = on_cpu(costs.to(compute_dtype(costs))).reshape(math.prod(lead), *core).contiguous()
-    x, objective, status = op(work, *args)
-    return answer(name, costs, lead, x, objective, status, throw)
+    return answer(name, costs, lead, op(work, *args), throw)
 
 
 def answer(
-    name: str,
-    costs: Tensor,
-    lead: Sequence[int],
-    x: Tensor,
-    objective: Tensor,
-    status: Tensor,
-    throw: bool,
+    name: str, costs: Tensor, lead: Sequence[int], out: Sequence[Tensor], throw: bool
 ) -> OracleSolution:
-    """Outputs of an op in the shapes, dtype and device of the costs."""
+    """Outputs x, objective, status of an op in the shapes, dtype and device of the costs."""
+    x, objective, status = out
     status = status.reshape(lead)
     if throw:
         raise_on_failure(name, status)

@@ -65,8 +65,8 @@ class HighsOracle:
     chunks whose size does not depend on it. Within a chunk an LP starts from the basis of the item
     before, an integer program with its solution as incumbent where only the costs differ: which of
     several equally good solutions is found can hang on the neighbours. ``warm_start=False`` solves
-    each item from nothing. `eps` is the tolerance of feasibility and of optimality; integer programs
-    are solved to a gap of zero within it.
+    each item from nothing. `eps` is the tolerance of feasibility and of optimality; integer
+    programs are solved to a gap of zero within it.
 
     Statuses: PRIMAL_INFEASIBLE, DUAL_INFEASIBLE (unbounded below), NUMERICAL_ERROR (also for costs
     that are not finite), MAX_ITERATIONS after `max_iter` simplex iterations of an LP; x is zero
@@ -102,7 +102,8 @@ class HighsOracle:
             raise ValueError(f"{_NAME}: threads must be positive, got {threads!r}")
         if not eps > 0 or max_iter < 0:
             raise ValueError(
-                f"{_NAME}: eps must be positive and max_iter not negative, got {eps!r}, {max_iter!r}"
+                f"{_NAME}: eps must be positive and max_iter not negative, "
+                f"got {eps!r}, {max_iter!r}"
             )
         self.threads, self.warm_start = threads, warm_start
         self.eps, self.max_iter = eps, max_iter
@@ -170,5 +171,5 @@ class HighsOracle:
         solved = found.status == Status.OK
         x = np.where(solved[:, None], found.x, 0.0)
         objective = np.where(solved, (costs.numpy() * x).sum(-1), np.nan)
-        parts = (torch.from_numpy(part) for part in (x, objective, found.status))
-        return answer(_NAME, c, lead, *parts, throw)
+        out = [torch.from_numpy(part) for part in (x, objective, found.status)]
+        return answer(_NAME, c, lead, out, throw)

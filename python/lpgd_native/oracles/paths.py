@@ -26,7 +26,7 @@ __all__ = [
 def _cell(name: str, arg: str, at: Any, height: int, width: int) -> int:
     if not isinstance(at, (tuple, list)) or len(at) != 2 or not all(type(k) is int for k in at):
         raise TypeError(f"{name}: {arg} must be a pair (row, column) of ints, got {at!r}")
-    row, column = at
+    row, column = int(at[0]), int(at[1])
     if not (-height <= row < height and -width <= column < width):
         raise ValueError(f"{name}: {arg} = {(row, column)} is outside the grid [{height}, {width}]")
     return (row % height) * width + column % width
@@ -128,8 +128,8 @@ class DagShortestPath:
 
     edges: pairs (tail, head), [E, 2]; c is [..., E], of any sign, +inf closes an edge. `nodes`: the
     largest node and one, by default; `target`: the last node. The order of the nodes is worked out
-    here, once; solving is one pass over the edges, O(E), in float64 inside. Of equally short ways to
-    a node that along the first edge (by its tail in this order, then by its place) is kept.
+    here, once; solving is one pass over the edges, O(E), in float64 inside. Of equally short ways
+    to a node that along the first edge (by its tail in this order, then by its place) is kept.
 
     An item with a NaN or -inf has status NUMERICAL_ERROR, one whose target cannot be reached
     PRIMAL_INFEASIBLE; x is zero there. No gradient: `OracleLayer` gives one.

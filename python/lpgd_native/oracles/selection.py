@@ -18,9 +18,9 @@ __all__ = ["Ranking", "TopK", "ranking", "top_k"]
 def top_k(costs: Tensor, k: int, *, throw: bool = False) -> OracleSolution:
     """argmin_x <costs, x> over x in {0, 1}^n with sum x = k: the k smallest costs.
 
-    costs: [..., n]; +inf forbids an entry. For the k largest scores pass ``-scores``. Of equal costs
-    those with the lowest index are taken. By quickselect, O(n) expected. No gradient: `OracleLayer`
-    gives one.
+    costs: [..., n]; +inf forbids an entry. For the k largest scores pass ``-scores``. Of equal
+    costs those with the lowest index are taken. By quickselect, O(n) expected. No gradient:
+    `OracleLayer` gives one.
 
     An item with a NaN or -inf has status NUMERICAL_ERROR, one with fewer than k finite costs
     PRIMAL_INFEASIBLE; x is zero there. `throw` raises `SolverError` instead.
