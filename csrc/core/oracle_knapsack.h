@@ -31,7 +31,7 @@ struct Knapsack {
     }
     const std::int64_t states = KnapsackTable::states(task.dims, capacity, task.most_states);
     const bool whole = KnapsackTable::are_whole(weights, task.n * task.dims);
-    bad |= task.method == KnapsackMethod::table && (!whole || states < 0);
+    bad |= task.method == KnapsackMethod::table && (!whole || (states < 0 && !empty));
     if (bad) return fail(task.out, item, kOracleBadData);
     if (empty) return fail(task.out, item, kOracleInfeasible);
     bool proved = true;

@@ -58,7 +58,7 @@ struct KnapsackBranch {
       for (std::int64_t d = 0; d < dims; ++d) weight[k] += multiplier[d] * weights[d * n + item[k]];
       ratio[k] = weight[k] > 0 ? -value[k] / weight[k] : -kOracleInfinity;
     }
-    by_ratio.sort(ratio, count);
+    by_ratio.ascending(ratio, count);
     values[0] = weights_so_far[0] = 0;
     for (std::int64_t k = 0; k < count; ++k) {
       const std::int32_t from = by_ratio.order[k];

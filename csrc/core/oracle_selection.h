@@ -90,12 +90,12 @@ struct Ranking {
     CostOrder<T> by_cost;
     OracleSlices slices(memory);
     by_cost.bind(slices, n);
-    by_cost.sort(costs, n);
-    // the largest value to the smallest cost
+    by_cost.descending(costs, n);
+    // the smallest value to the largest cost
     double objective = 0;
     for (std::int64_t k = 0; k < n; ++k) {
       const std::int32_t i = by_cost.order[k];
-      x[i] = task.values[n - 1 - k];
+      x[i] = task.values[k];
       objective += static_cast<double>(costs[i]) * static_cast<double>(x[i]);
     }
     finish(task.out, item, objective);

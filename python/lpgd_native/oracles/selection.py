@@ -56,8 +56,8 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
 
     costs: [..., n], finite; values: [n], in any order. The largest cost gets the smallest value: by
     default x holds the ranks of the costs, 1 for the largest (Rolinek et al. 2020). For ranks that
-    count from the smallest pass ``-scores``. Of equal costs those with the highest index get the
-    smaller values. By a radix sort, O(n) in practice. No gradient: `OracleLayer` gives one.
+    count from the smallest pass ``-scores``. Of equal costs the first gets the smaller value. By a
+    radix sort, O(n) in practice. No gradient: `OracleLayer` gives one.
 
     An item with a cost that is not finite has status NUMERICAL_ERROR and x = 0; `throw` raises
     `SolverError` instead.
