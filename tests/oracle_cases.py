@@ -1,7 +1,7 @@
 """One table of oracles: every property is tested on all of them.
 
-A case gives the oracle, every x of its set for a small problem, and the optimal value of larger ones
-by another package.
+A case gives the oracle, every x of its set for a small problem, and the optimal value of larger
+ones by another package.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_autocast_computes_in_float32(case):
 
 @parametrize
 def test_costs_that_do_not_fit(case):
-    with pytest.raises(TypeError, match="costs must be a torch.Tensor, got list"):
+    with pytest.raises(TypeError, match=r"costs must be a torch.Tensor, got list"):
         case.oracle.solve([1.0])
     with pytest.raises(TypeError, match="must be float32 or float64"):
         case.oracle.solve(torch.ones(case.shape, dtype=torch.int64))

@@ -168,8 +168,8 @@ class HighsOracle:
             found = _highs.solve_programs(
                 program, self.eps, self.max_iter, threads, warm_start=self.warm_start
             )
-        solved = found.status == Status.OK
-        x = np.where(solved[:, None], found.x, 0.0)
-        objective = np.where(solved, (costs.numpy() * x).sum(-1), np.nan)
+            solved = found.status == Status.OK
+            x = np.where(solved[:, None], found.x, 0.0)
+            objective = np.where(solved, (costs.numpy() * x).sum(-1), np.nan)
         out = [torch.from_numpy(part) for part in (x, objective, found.status)]
         return answer(_NAME, c, lead, out, throw)
