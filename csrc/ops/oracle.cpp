@@ -19,7 +19,8 @@ constexpr std::int64_t kMostEntries = std::numeric_limits<std::int32_t>::max() -
 template <class Task>
 void solve_items(const OracleKernel<Task>& kernel, const Task& task, std::int64_t batch,
                  std::int64_t work_of_item) {
-  constexpr std::int64_t kLeastWork = 20'000;  // about as many nanoseconds
+  constexpr std::int64_t kLeastWork =
+      30'000;  // about as many nanoseconds: waking a thread takes some
   const std::int64_t grain = 1 + kLeastWork / (work_of_item + 50);
   const std::int64_t pieces = (batch + grain - 1) / grain;
   parallel_items(
