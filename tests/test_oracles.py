@@ -409,3 +409,38 @@ def test_choice_and_order_are_equivariant(seed, n, data):
     ranks = oracles.ranking(finite)
     torch.testing.assert_close(oracles.ranking(finite[places]).objective, ranks.objective)
     assert sorted(ranks.x.tolist()) == list(range(1, n + 1))
+
+
+# --- beside OR-tools -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_as_good_as_ortools(seed):
+    """Whole costs, which its assignment takes alone; its knapsack is a branch and bound, too."""
+    solvers = pytest.importorskip("ortools.graph.python.linear_sum_assignment")
+    knapsacks = pytest.importorskip("ortools.algorithms.python.knapsack_solver")
+    rng = np.random.default_rng(seed)
+    costs = rng.integers(-50, 50, (40, 40))
+    peer = solvers.SimpleLinearSumAssignment()
+    rows, columns = np.divmod(np.arange(1600), 40)
+    peer.add_arcs_with_cost(rows, columns, costs.ravel())
+    assert peer.solve() == peer.OPTIMAL
+    ours = oracles.linear_assignment(torch.from_numpy(costs).double())
+    assert ours.objective == peer.optimal_cost()
+    weights, values = rng.integers(1, 60, (2, 40)), rng.integers(1, 60, 40)
+    capacity = [300, 350]
+    kind = knapsacks.SolverType.KNAPSACK_MULTIDIMENSION_BRANCH_AND_BOUND_SOLVER
+    packer = knapsacks.KnapsackSolver(kind, "")
+    packer.init(values.tolist(), weights.tolist(), capacity)
+    best = packer.solve()
+    chosen = oracles.binary_knapsack(
+        torch.from_numpy(-values).double(), torch.from_numpy(weights), capacity, method="branch"
+    )
+    assert -chosen.objective == best
+
+
+def test_numbers_too_large_to_add_are_refused():
+    for case in CASES:
+        costs = draw(case, "normal", 2)
+        costs[0].flatten()[-1] = 1e301
+        assert case.oracle.solve(costs).status.tolist() == [Status.NUMERICAL_ERROR, Status.OK]

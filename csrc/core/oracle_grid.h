@@ -71,7 +71,8 @@ struct GridPath {
     const T* costs = task.costs + item * size;
     T* x = task.out.x + item * size;
     fill(x, size, T(0));
-    if (!work.load(task, costs)) return fail(task.out, item, kOracleBadData);
+    if (!are_costs(costs, size) || !work.load(task, costs))
+      return fail(task.out, item, kOracleBadData);
     const auto padded = [&](std::int64_t cell) {
       return static_cast<std::int32_t>((cell / task.width + 1) * stride + cell % task.width + 1);
     };

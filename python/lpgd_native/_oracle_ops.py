@@ -118,8 +118,10 @@ def solve(
 ) -> OracleSolution:
     """`op` on costs [..., *shape] that `check_costs` has seen."""
     lead, core = costs.shape[: costs.dim() - event_dim], costs.shape[costs.dim() - event_dim :]
-    work = on_cpu(costs.to(compute_dtype(costs))).reshape(math.prod(lead), *core).contiguous()
-    return answer(name, costs, lead, op(work, *args), throw)
+    work = on_cpu(costs.to(compute_dtype(costs)))
+    if len(lead) != 1:
+        work = work.reshape(math.prod(lead), *core)
+    return answer(name, costs, lead, op(work.contiguous(), *args), throw)
 
 
 def answer(
@@ -127,9 +129,12 @@ def answer(
 ) -> OracleSolution:
     """Outputs x, objective, status of an op in the shapes, dtype and device of the costs."""
     x, objective, status = out
-    status = status.reshape(lead)
+    if len(lead) != 1:
+        x = x.reshape(*lead, *x.shape[1:])
+        objective, status = objective.reshape(lead), status.reshape(lead)
     if throw:
         raise_on_failure(name, status)
     dtype, device = result_dtype(costs), costs.device
-    x = x.reshape(*lead, *x.shape[1:]).to(device, dtype)
-    return OracleSolution(x, objective.reshape(lead).to(device, dtype), status.to(device))
+    if x.dtype != dtype or x.device != device:
+        x, objective, status = x.to(device, dtype), objective.to(device, dtype), status.to(device)
+    return OracleSolution(x, objective, status)
