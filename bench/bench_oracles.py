@@ -242,6 +242,54 @@ def other_rows(quick: bool) -> Iterator[Row]:
         )
 
 
+def highs_rows(quick: bool) -> Iterator[Row]:
+    """HighsOracle, warm and cold, beside a loop over scipy's front end of the same solver."""
+    rng, batch = generator(5), 64
+    edges, n = oracles.grid_edges(5, 5), 25
+    A = np.zeros((n, len(edges)))
+    for k, (tail, head) in enumerate(edges):
+        A[tail, k], A[head, k] = 1.0, -1.0
+    b = np.zeros(n)
+    b[0], b[-1] = 1.0, -1.0
+    paths = rng.random((batch, len(edges)))
+
+    def by_linprog() -> np.ndarray:
+        solved = (scipy.optimize.linprog(c, A_eq=A, b_eq=b, method="highs") for c in paths)
+        return np.array([result.fun for result in solved])
+
+    weights, capacity, values = rng.uniform(3, 8, (2, 20)), [20.0, 20.0], rng.random((16, 20))
+
+    def by_milp() -> np.ndarray:
+        within = scipy.optimize.LinearConstraint(weights, ub=capacity)
+        options = {"mip_rel_gap": 0.0}
+        solved = (
+            scipy.optimize.milp(
+                -v, integrality=np.ones(20), bounds=(0, 1), constraints=within, options=options
+            )
+            for v in values
+        )
+        return np.array([result.fun for result in solved])
+
+    for warm in (True, False):
+        kind = "warm" if warm else "cold"
+        lp = oracles.HighsOracle(A=A, b=b, lb=0.0, warm_start=warm)
+        mip = oracles.HighsOracle(
+            G=weights, h=capacity, lb=0.0, ub=1.0, integrality=True, warm_start=warm
+        )
+        yield Row(
+            f"HiGHS, LP of 40 variables, {kind}",
+            batch,
+            lambda lp=lp: lp.solve(torch.from_numpy(paths)),
+            [("scipy linprog", batch, by_linprog)],
+        )
+        yield Row(
+            f"HiGHS, knapsack of 20 items, {kind}",
+            len(values),
+            lambda mip=mip: mip.solve(torch.from_numpy(-values)),
+            [("scipy milp", len(values), by_milp)],
+        )
+
+
 # --- training steps beside PyEPO -----------------------------------------------------------------
 
 LAMBDA = 10.0
@@ -309,6 +357,22 @@ def pyepo_tasks() -> list[Task]:
             x[rows, columns] = 1.0
             return x.ravel(), self.c[rows, columns].sum()
 
+    def lp_assignment(n: int) -> object:
+        """PyEPO's way for its other models: a linear program by OR-tools."""
+        from ortools.linear_solver import pywraplp
+        from pyepo.model.ort.ortmodel import optOrtModel
+
+        class Assignment(optOrtModel):
+            def _getModel(self):
+                model = pywraplp.Solver.CreateSolver("GLOP")
+                x = {(i, j): model.NumVar(0, 1, "") for i in range(n) for j in range(n)}
+                for i in range(n):
+                    model.Add(sum(x[i, j] for j in range(n)) == 1)
+                    model.Add(sum(x[j, i] for j in range(n)) == 1)
+                return model, x
+
+        return Assignment(solver="glop")
+
     def ortools(family: str, *args: object, **options: object) -> object:
         module = __import__(f"pyepo.model.ort.{family}", fromlist=["x"])
         return getattr(module, f"{family if family != 'shortestpath' else 'shortestPath'}Model")(
@@ -342,7 +406,7 @@ def pyepo_tasks() -> list[Task]:
             f"assignment {n}x{n}",
             oracles.LinearAssignment(),
             (n, n),
-            available(scipy=lambda: ScipyAssignment(n)),
+            available(glop=lambda: lp_assignment(n), scipy=lambda: ScipyAssignment(n)),
         ),
     ]
 
@@ -399,7 +463,7 @@ def show_number(value: float) -> str:
 def oracle_table(args: argparse.Namespace, show: Callable[[str], None]) -> None:
     show(f"| oracle | batch | ours, 1 thread | {args.threads} threads | peer | its time | ratio |")
     show("| --- | ---: | ---: | ---: | --- | ---: | ---: |")
-    for rows in (assignment_rows, grid_rows, other_rows):
+    for rows in (assignment_rows, grid_rows, other_rows, highs_rows):
         for row in rows(args.quick):
             if args.only and args.only not in row.name:
                 continue

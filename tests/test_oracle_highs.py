@@ -113,6 +113,18 @@ def test_statuses():
     assert crossed.status.tolist() == [Status.PRIMAL_INFEASIBLE] * 2
 
 
+def test_options_are_those_of_one_oracle():
+    c = costs(20, 4)
+    plain = knapsack(integrality=True)
+    expected = plain.solve(c)
+    stopped = knapsack(integrality=True, options={"mip_max_nodes": 0, "presolve": "off"})
+    assert (stopped.solve(c).status != Status.OK).any()
+    again = plain.solve(c)
+    assert torch.equal(again.x, expected.x)
+    quick = knapsack(integrality=True, options={"presolve": "off"}).solve(c)
+    torch.testing.assert_close(quick.objective, expected.objective)
+
+
 def test_is_an_oracle_and_pickles():
     oracle = knapsack(integrality=True)
     assert isinstance(oracle, oracles.Oracle)
@@ -152,6 +164,9 @@ def test_prints_nothing():
             integrality=torch.ones(4)).solve(costs(4))),
         (ValueError, "threads must be positive", lambda: knapsack(threads=0)),
         (ValueError, "eps must be positive", lambda: knapsack(eps=0.0)),
+        (ValueError, "no option 'speed' of value 'high'", lambda: knapsack(
+            options={"speed": "high"})),
+        (ValueError, "no option 'presolve' of value 7", lambda: knapsack(options={"presolve": 7})),
         (TypeError, "h must hold real numbers", lambda: oracles.HighsOracle(
             G=ROWS, h=torch.ones(2) > 0)),
         (TypeError, "costs must be a torch.Tensor", lambda: knapsack().solve([1.0])),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from lpgd_native.status import Status
 
-__all__ = ["Answer", "Program", "load", "solve_programs"]
+__all__ = ["Answer", "Program", "check_options", "load", "solve_programs"]
 
 _Array = NDArray[np.float64]
 
@@ -40,6 +41,8 @@ class Program:
     integral: tuple[int, ...] = ()
     # integer programs whose costs alone differ: the solution of the item before is an incumbent
     incumbent: bool = False
+    # of HiGHS, by name, beside those that are set here
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,9 @@ def _solve_chunk(
 ) -> None:
     highspy = load("solve_lp")
     solver = _solver(highspy, eps, max_iter, bool(program.integral))
+    kept = [(name, solver.getOptionValue(name)[1]) for name, _ in program.options]
+    for name, value in program.options:
+        solver.setOptionValue(name, value)
     loaded = False
     for k in range(*chunk):
         if answer.status[k] != Status.OK:
@@ -193,8 +199,19 @@ def _solve_chunk(
         except Exception:  # of this item alone: its status stays a numerical error
             answer.status[k] = Status.NUMERICAL_ERROR
             loaded = False
+    for name, value in kept:
+        solver.setOptionValue(name, value)
     solver.clearModel()
     _idle.append(solver)
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what HiGHS does not know or take."""
+    highspy = load(name)
+    solver = _silent(highspy)
+    for option, value in options.items():
+        if solver.setOptionValue(option, value) != highspy.HighsStatus.kOk:
+            raise ValueError(f"{name}: HiGHS has no option {option!r} of value {value!r}")
 
 
 def _of(array: _Array, rank: int, k: int) -> _Array:

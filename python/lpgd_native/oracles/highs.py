@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,8 @@ class HighsOracle:
     before, an integer program with its solution as incumbent where only the costs differ: which of
     several equally good solutions is found can hang on the neighbours. ``warm_start=False`` solves
     each item from nothing. `eps` is the tolerance of feasibility and of optimality; integer
-    programs are solved to a gap of zero within it.
+    programs are solved to a gap of zero within it. `options` are further ones of HiGHS, by name:
+    ``{"presolve": "off"}`` pays for small integer programs.
 
     Statuses: PRIMAL_INFEASIBLE, DUAL_INFEASIBLE (unbounded below), NUMERICAL_ERROR (also for costs
     that are not finite), MAX_ITERATIONS after `max_iter` simplex iterations of an LP; x is zero
@@ -93,6 +94,7 @@ class HighsOracle:
         warm_start: bool = True,
         eps: float = 1e-9,
         max_iter: int = MAX_ITER,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         _highs.load(_NAME)
         given = {"G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub}
@@ -107,6 +109,8 @@ class HighsOracle:
             )
         self.threads, self.warm_start = threads, warm_start
         self.eps, self.max_iter = eps, max_iter
+        self.options = dict(options or {})
+        _highs.check_options(_NAME, self.options)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in self.data.items())
@@ -162,6 +166,7 @@ class HighsOracle:
             batch,
             _whole(self.integrality, n),
             self.warm_start,
+            tuple(self.options.items()),
         )
         threads = torch.get_num_threads() if self.threads is None else self.threads
         with np.errstate(all="ignore"):
