@@ -214,6 +214,13 @@ CASES = (
         larger=((oracles.GridShortestPath(4), (15, 9), by_csgraph(4)),),
     ),
     Case(
+        "grid, clamped",
+        oracles.GridShortestPath(clamp=True),
+        (3, 3),
+        lambda: twins.grid_paths(3, 3, 8, (0, 0), (2, 2)),
+        nonnegative=True,
+    ),
+    Case(
         "path in a DAG",
         oracles.DagShortestPath(DAG, 0, 4),
         (len(DAG),),

@@ -240,6 +240,20 @@ def test_negative_costs_on_a_grid_are_refused_per_item():
     assert solution.status.tolist() == [0, Status.NUMERICAL_ERROR, 0]
 
 
+def test_clamped_costs_on_a_grid():
+    costs = torch.randn(6, 4, 5, dtype=F64)
+    costs[3, 0, 1] = torch.nan
+    costs[4, 0, 1] = -torch.inf
+    solution = oracles.GridShortestPath(clamp=True).solve(costs)
+    raised = oracles.grid_shortest_path(costs.clamp(min=0))
+    assert solution.status.tolist() == [0, 0, 0, Status.NUMERICAL_ERROR, Status.NUMERICAL_ERROR, 0]
+    good = [0, 1, 2, 5]
+    assert torch.equal(solution.x[good], raised.x[good])
+    value = (solution.x * costs)[good].sum((-2, -1))
+    torch.testing.assert_close(solution.objective[good], value)
+    assert torch.isnan(solution.objective[3:5]).all()
+
+
 def test_grid_edges_are_those_of_pyepo():
     utils = pytest.importorskip("pyepo.model.utils")
     for grid in ((5, 5), (2, 4), (1, 3), (4, 1)):
