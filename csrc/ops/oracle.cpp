@@ -45,6 +45,7 @@ Answer new_answer(const Tensor& costs, Task& task) {
   Answer out{torch::stable::empty_like(costs),
              new_tensor(costs, {costs.size(0)}, costs.scalar_type()),
              new_tensor(costs, {costs.size(0)}, ScalarType::Int)};
+  prefer_large_pages(std::get<0>(out));
   task.costs = costs.const_data_ptr<T>();
   task.out = {std::get<0>(out).template mutable_data_ptr<T>(),
               std::get<1>(out).template mutable_data_ptr<T>(),
