@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from importlib.metadata import version as version_of
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from lpgd_native.cli import bench as bench_module
 from lpgd_native.cli import solve as solve_module
-from lpgd_native.cli.console import Json, exits
+from lpgd_native.cli.console import Json, exits, help_of
 from lpgd_native.cli.info import info_text
 from lpgd_native.experiments.registry import COMMANDS, STUDIES
 
@@ -41,26 +42,31 @@ def _root(
 def info(as_json: Json = False) -> int:
     """Print how this copy was built and what it runs on.
 
-    Example: lpgd-native info --json
+    Examples:
+        lpgd-native info --json
     """
     typer.echo(info_text(as_json))
     return 0
 
 
+def _add(app: typer.Typer, name: str, command: Callable[..., int]) -> None:
+    app.command(name, help=help_of(command))(exits(command))
+
+
 def make_app() -> typer.Typer:
     """The command line, with the commands of the registry."""
-    settings = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+    settings = {"rich_markup_mode": "rich", "pretty_exceptions_enable": False}
     app = typer.Typer(no_args_is_help=False, add_completion=True, **settings)  # type: ignore[arg-type]
-    app.callback()(_root)
-    app.command("info")(exits(info))
-    app.command("solve")(exits(solve_module.command))
-    app.command("bench")(exits(bench_module.command))
+    app.callback(help=help_of(_root))(_root)
+    _add(app, "info", info)
+    _add(app, "solve", solve_module.command)
+    _add(app, "bench", bench_module.command)
     for name, module in COMMANDS.items():
-        app.command(name)(exits(importlib.import_module(module).command))
+        _add(app, name, importlib.import_module(module).command)
     train = typer.Typer(**settings, help="Train the networks of a study.")  # type: ignore[arg-type]
     train.callback()(_train)
     for name, module in STUDIES.items():
-        train.command(name)(exits(importlib.import_module(module).command))
+        _add(train, name, importlib.import_module(module).command)
     app.add_typer(train, name="train")
     return app
 

@@ -73,7 +73,9 @@ def command(
     n inequality and n/2 equality rows, every item with matrices of its own. The answers are
     checked before anything is timed: exit status 1 where one is wrong.
 
-    Examples: lpgd-native bench; lpgd-native bench --sizes 20 --batches 1,1024 --gradient lpgd
+    Examples:
+        lpgd-native bench
+        lpgd-native bench --sizes 20 --batches 1,1024 --gradient lpgd --json
     """
     if gradient not in GRADIENTS:
         raise typer.BadParameter(

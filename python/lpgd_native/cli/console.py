@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec
@@ -21,6 +23,7 @@ __all__ = [
     "console",
     "device_of",
     "exits",
+    "help_of",
     "numbers",
     "output_option",
     "progress",
@@ -40,6 +43,16 @@ def exits(command: Callable[_P, int]) -> Callable[_P, None]:
 
     run.__annotations__ = command.__annotations__ | {"return": None}
     return run
+
+
+def help_of(command: Callable[..., Any]) -> str:
+    """The help text in a docstring: lines of a paragraph joined, indented lines as they are."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    joined = [
+        re.sub(r"\n(?! )", " ", paragraph) if not paragraph.startswith("Examples:") else paragraph
+        for paragraph in paragraphs
+    ]
+    return "\n\n".join(joined)
 
 
 def device_of(name: str | None) -> torch.device | None:

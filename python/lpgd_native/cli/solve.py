@@ -31,14 +31,19 @@ def command(
     problem: Annotated[
         Path,
         typer.Argument(
-            exists=True, dir_okay=False, metavar="PROBLEM", help=".npz, .mps, .qps or .lp (.gz)"
+            exists=True,
+            dir_okay=False,
+            metavar="PROBLEM",
+            help=".npz, .mps, .qps or .lp (also .gz)",
         ),
     ],
     method: Annotated[
         str, typer.Option("--method", help="auto, ipm, highs (LPs, integers) or pdhg (sparse).")
     ] = "auto",
     eps: Annotated[float | None, typer.Option("--eps", help="Tolerance, see solve_qp.")] = None,
-    max_iter: Annotated[int | None, typer.Option("--max-iter", min=1)] = None,
+    max_iter: Annotated[
+        int | None, typer.Option("--max-iter", min=1, help="Iterations, see solve_qp.")
+    ] = None,
     elastic: Annotated[
         bool, typer.Option("--elastic", help="Let constraints that can't be met give way.")
     ] = False,
@@ -57,8 +62,10 @@ def command(
     A .npz file holds arrays named as the arguments of solve_qp: P, q (or c), G, h, A, b, lb, ub,
     integrality; leading dimensions are a batch. Exit status 1 where an item has no solution.
 
-    Examples: lpgd-native solve portfolio.qps; lpgd-native solve batch.npz --output solved.npz;
-    lpgd-native solve plan.mps --method highs --json
+    Examples:
+        lpgd-native solve portfolio.qps
+        lpgd-native solve batch.npz --output solved.npz
+        lpgd-native solve plan.mps --method highs --json
     """
     if method not in METHODS:
         raise typer.BadParameter(

@@ -65,8 +65,9 @@ def command(
     Trains what is not in the output folder yet, then writes the tables; may be stopped and started
     again, also under torchrun (torchrun -m lpgd_native.cli train deconvolution ...).
 
-    Examples: lpgd-native train deconvolution --quick; lpgd-native train deconvolution
-    --networks LPD,LPD-RMA --a 1,4 --steps 1000
+    Examples:
+        lpgd-native train deconvolution --quick
+        lpgd-native train deconvolution --networks LPD,LPD-RMA --a 1,4 --steps 1000
     """
     from lpgd_native.experiments import deconvolution as study
     from lpgd_native.experiments import deconvolution_train as training

@@ -28,7 +28,9 @@ def command(
 ) -> int:
     """Learn a portfolio policy on real prices: a table, a picture, under a minute.
 
-    Examples: lpgd-native demo; lpgd-native demo --quick --output /tmp/demo
+    Examples:
+        lpgd-native demo
+        lpgd-native demo --quick --output demo
     """
     from lpgd_native.experiments import require
 
