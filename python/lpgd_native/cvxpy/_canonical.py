@@ -38,15 +38,15 @@ class Recovery:
     dual: bool
     index: NDArray[np.int64]
     shape: tuple[int, ...]
+    padded: bool = False  # there is a -1
 
     def take(self, source: Tensor) -> Tensor:
         """The variable [..., *shape] from the vector [..., entries] it is in."""
         index = torch.from_numpy(self.index).to(source.device)
-        there = index >= 0
         out = source.index_select(-1, index.clamp(min=0))
-        if not (self.index >= 0).all():
-            out = torch.where(there, out, 0)
-        return out.reshape(*source.shape[:-1], *self.shape)
+        if self.padded:
+            out = torch.where(index >= 0, out, 0)
+        return out.reshape((*source.shape[:-1], *self.shape))
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _recovery(variable: Any, problem: Any, chain: Any, form: Any) -> Recovery:
         if any(variable.attributes[a] for a in ("symmetric", "PSD", "NSD", "hermitian")):
             square = index.reshape(shape)
             index = np.where(square >= 0, square, np.swapaxes(square, -1, -2)).flatten()
-        return Recovery(False, index, shape)
+        return Recovery(False, index, shape, bool((index < 0).any()))
     constraint = next(c for c in problem.constraints if variable.id in
                       {v.id for v in c.dual_variables})  # fmt: skip
     start = _row_of(chain, form, constraint)

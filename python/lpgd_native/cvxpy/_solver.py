@@ -208,8 +208,9 @@ def _constants(maps: tuple[Any, ...], sizes: list[int]) -> tuple[_Mask, _Array]:
             last = terms.col == matrix.shape[1] - 1
             moved = np.bincount(terms.row[~last], terms.data[~last] != 0, minlength=size) > 0
             fixed.append(~moved)
-            weights = terms.data[last].astype(float)
-            sizes_of.append(np.bincount(terms.row[last], weights, minlength=size))
+            values = np.zeros(size)
+            np.add.at(values, terms.row[last], terms.data[last])
+            sizes_of.append(values)
     return np.concatenate(fixed), np.concatenate(sizes_of)
 
 
