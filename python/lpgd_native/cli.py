@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lpgd_native._build_info import build_info
+from lpgd_native.experiments import registry
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -181,8 +182,8 @@ def names(text: str) -> list[str]:
 
 
 def add_training(commands: Any) -> None:
-    """The command ``train deconvolution``."""
-    trained = commands.add_parser("train", help="train the networks of a study").add_subparsers(
+    """The commands ``train <study>``."""
+    trained = commands.add_parser("train", help="run a study").add_subparsers(
         required=True, metavar="study"
     )
     command = trained.add_parser(
@@ -214,6 +215,7 @@ def add_training(commands: Any) -> None:
         "--quick", action="store_true", help="small sets, 100 steps: to see that it runs"
     )
     command.set_defaults(run=train_deconvolution)
+    registry.add_commands(trained)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -244,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except ModuleNotFoundError as error:  # a missing extra says how to install it
-        if "lpgd-native[experiments]" not in str(error):
+        if "pip install 'lpgd-native[" not in str(error):
             raise
         print(f"lpgd-native: {error}", file=sys.stderr)
         return 1
