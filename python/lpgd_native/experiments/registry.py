@@ -54,6 +54,30 @@ STUDIES = (
         "learn the rules of Sudoku as the equalities of a QP or LP",
         (StudyOption("size", int, "4 or 9 (default: 4)"), _EPOCHS),
     ),
+    StudyEntry(
+        "pto",
+        "lpgd_native.experiments.pto",
+        "predict, then optimise: shortest path, knapsack, assignment, beside PyEPO",
+        (StudyOption("problems", words, "of: shortest path,knapsack,assignment"), _EPOCHS),
+    ),
+    StudyEntry(
+        "constraints",
+        "lpgd_native.experiments.constraints",
+        "learn the constraints of integer programs from their solutions",
+        (_EPOCHS,),
+    ),
+    StudyEntry(
+        "digits",
+        "lpgd_native.experiments.digits",
+        "learn to sort rows of handwritten digits through an argsort",
+        (StudyOption("length", positive, "images in a row"), _EPOCHS),
+    ),
+    StudyEntry(
+        "portfolio",
+        "lpgd_native.experiments.portfolio_folds",
+        "the portfolio study of `demo`, walked forward in folds",
+        (StudyOption("folds", positive, "how many, the latest ones"), _EPOCHS),
+    ),
 )
 
 

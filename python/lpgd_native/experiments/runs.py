@@ -292,11 +292,10 @@ def execute(study: Study, options: Options) -> int:
         print(f"lpgd-native: no runs of these settings in {options.out}", file=sys.stderr)
         return 1
     write_csv(results, options.out / f"{study.NAME}.csv")
-    seeds = len({run["labels"]["seed"] for run in results.runs})
     text = (
         f"## {study.TITLE}\n\n```sh\n{options.command or f'lpgd-native train {study.NAME}'}\n```\n\n"
-        f"{len(results.runs)} runs, {seeds} seeds, {results.seconds() / 60:.0f} min of them in all "
-        f"({machine()}). Intervals are Student's, 95 %, over the seeds.\n\n"
+        f"{len(results.runs)} runs, seeds: {settings.seeds}, {results.seconds() / 60:.1f} min in all "
+        f"({machine()}). Where ± is: Student's 95 % interval over the seeds.\n\n"
         f"{study.markdown(results, settings)}"
     )
     write_atomically(options.out / f"{study.NAME}.md", text)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -53,7 +54,7 @@ class Settings:
     batch: int = 150
     learning_rate: float = 0.1
     quadratic: float = 0.1  # of the QP
-    evaluations: int = 2  # in an epoch
+    evaluations: int = 4  # in an epoch
     data_seed: int = 0
     seeds: int = field(default=5, metadata=GRID)
     problems: tuple[str, ...] = field(default=PROBLEMS, metadata=GRID)
@@ -65,9 +66,7 @@ class Settings:
 
 
 FULL = Settings()
-SHORT = replace(
-    FULL, seeds=1, envelopes=("average",), taus=(1e-4, 1e3, 1e4), rhos=(0.0, 0.1), epochs=2
-)
+SHORT = replace(FULL, seeds=2, envelopes=("average",), taus=(1e-4, 1e2, 1e3, 1e4), epochs=2)
 QUICK = replace(
     SHORT, train=600, test=100, epochs=3, batch=50, taus=(1e3,), rhos=(0.0,), problems=("QP",)
 )
@@ -191,7 +190,7 @@ def train_model(
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     per_epoch = max(1, settings.train // settings.batch)
     every = max(1, per_epoch // settings.evaluations)
-    seconds, loss_sum, count, failed = 0.0, 0.0, 0, 0
+    seconds, loss_sum, count, failed, fallbacks, unresolved = 0.0, 0.0, 0, 0, 0, 0
     point = evaluate(model, data.test_puzzles, data.test_solutions, settings.box)
     log(0, {"epoch": 0.0, "seconds": 0.0, **point})
     training = float("nan")
@@ -202,11 +201,15 @@ def train_model(
         x, status = model(puzzles)
         loss = (x - solutions).square().mean()
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.autograd.backward(loss)
         optimizer.step()
         seconds += time.perf_counter() - begun
         loss_sum, count = loss_sum + float(loss.detach()), count + 1
         failed += int((status != 0).sum())
+        kinds = [_kind(warning) for warning in caught]
+        fallbacks, unresolved = fallbacks + (1 in kinds), unresolved + (2 in kinds)
         if step % every == 0 or step == settings.epochs * per_epoch:
             training, loss_sum, count = loss_sum / count, 0.0, 0
             point = evaluate(model, data.test_puzzles, data.test_solutions, settings.box)
@@ -218,4 +221,17 @@ def train_model(
         "board_error": point["board_error"],
         "seconds_per_epoch": seconds / settings.epochs,
         "status_not_ok": failed,
+        "steps_with_fallback": fallbacks,  # of some item: a perturbed problem had no solution
+        "steps_unresolved": unresolved,  # tau below what the solver's tolerance can resolve
     }
+
+
+def _kind(warning: warnings.WarningMessage) -> int:
+    """The two warnings that a sweep of tau is bound to give are counted; others are passed on."""
+    text = str(warning.message)
+    if "perturbed problems had no solution" in text:
+        return 1
+    if "below what the tolerance" in text:
+        return 2
+    warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return 0

@@ -90,7 +90,9 @@ def markdown(results: Results, settings: Any) -> str:
         f"{settings.epochs} epochs in batches of {settings.batch}, Adam {settings.learning_rate:g}. "
         f"tau: that with the least training loss. To {100 * GOAL:.0f} %: epochs and seconds of "
         "training until at most that share of the test boards has a wrong cell; looked at "
-        f"{settings.evaluations} times an epoch.\n"
+        f"{settings.evaluations} times an epoch. Not solved: items with a status other than ok; "
+        "fallbacks: steps in which the perturbed problem of some item had no solution and its "
+        "other side or a smaller tau was taken.\n"
     )
     for problem in problems_of(results):
         rows = []
@@ -108,11 +110,12 @@ def markdown(results: Results, settings: Any) -> str:
                     reached(runs, "seconds"),
                     f"{results.mean('seconds_per_epoch', **chosen).value:.1f}",
                     f"{sum(run['result']['status_not_ok'] for run in runs):,}",
+                    f"{sum(run['result']['steps_with_fallback'] for run in runs):,}",
                 ]
             )
         goal = f"to {100 * GOAL:.0f} %"
         headings = ["gradient", "tau", "training MSE", "test MSE", "wrong boards, %"]
-        headings += [f"{goal}: epochs", "seconds", "s an epoch", "not solved"]
+        headings += [f"{goal}: epochs", "seconds", "s an epoch", "not solved", "fallbacks"]
         text += f"\n**{problem}**\n\n{table(headings, rows)}"
         swept = [f for f in families(results, problem) if taus_of(results, f) != [None]]
         taus = sorted({tau for family in swept for tau in taus_of(results, family)})
@@ -150,11 +153,21 @@ def verdict(results: Results, problem: str) -> str:
         mean_of([run["curve"][-1]["seconds"] for run in results.select(**which)]).value
         for which in (chosen, reference)
     ]
+    goal = results.mean("test_mse", **reference).value
+    passed = [
+        next((p["seconds"] for p in run["curve"] if p["test_mse"] <= goal), math.nan)
+        for run in results.select(**chosen)
+    ]
+    when = (
+        "it did not get there"
+        if any(map(math.isnan, passed))
+        else f"it got there after {sum(passed) / len(passed):.1f} s"
+    )
     return (
         f"{problem}: by training loss the best is {label(chosen)}, tau {chosen['tau']:g}. After "
         f"the same epochs its test MSE is {results.mean('test_mse', **chosen).value:.4f}, that of "
-        f"implicit gradients {results.mean('test_mse', **reference).value:.4f} ({sure}); its "
-        f"training took {times[0]:.0f} s, theirs {times[1]:.0f} s.\n"
+        f"implicit gradients {results.mean('test_mse', **reference).value:.4f} ({sure}); "
+        f"{when}, implicit gradients after {times[1]:.1f} s. All its steps took {times[0]:.1f} s.\n"
     )
 
 
@@ -194,12 +207,13 @@ def plot(results: Results, settings: Any, path: Path) -> None:
             for axes, x in ((middle, "epoch"), (right, "seconds")):
                 xs, ys = curves(results.select(**chosen), x, "test_mse")
                 middles = [sum(values) / len(values) for values in zip(*ys, strict=True)]
-                axes.plot(xs, middles, f"{style}o", color=colour, ms=3, lw=1.4, label=name)
+                start = x == "seconds"  # the first point, at zero, has no place on a log scale
+                axes.plot(xs[start:], middles[start:], f"{style}o", color=colour, ms=3, lw=1.4, label=name)
         left.set(xscale="log", xlabel="tau", ylabel="MSE on the test boards")
         left.set_title(f"{problem}: after {settings.epochs} epochs")
         middle.set(xlabel="epochs", title=f"{problem}: best tau of each, per epoch")
         right.set(xlabel="seconds of training (log)", title="the same, per second")
-        right.set_xscale("symlog", linthresh=1.0)
+        right.set_xscale("log")
         for axes in (left, middle, right):
             axes.set_yscale("log")
             axes.grid(alpha=0.25)
