@@ -3,6 +3,7 @@
 from lpgd_native import algorithms as algorithms
 from lpgd_native import nn as nn
 from lpgd_native import operators as operators
+from lpgd_native import oracles as oracles
 from lpgd_native import proximal as proximal
 from lpgd_native._build_info import build_info as build_info
 from lpgd_native.gradients import LPGD as LPGD

@@ -1,0 +1,136 @@
+// Shortest path over the cells of a grid. What a step costs is the cell it enters, so the first
+// settled neighbour gives a cell its distance for good: each cell enters the heap once, no key ever
+// falls, and the search ends when the target is reached.
+#pragma once
+
+#include "oracle_work.h"
+
+LPGD_BEGIN_NAMESPACE
+
+// The smallest distance first; of equal ones the lowest cell.
+struct CellHeap {
+  struct Entry {
+    double distance;
+    std::int32_t cell;
+  };
+  Entry* entries;
+  std::int64_t size;
+
+  LPGD_INLINE static bool before(const Entry& a, const Entry& b) {
+    return a.distance < b.distance || (a.distance == b.distance && a.cell < b.cell);
+  }
+  LPGD_INLINE void push(double distance, std::int32_t cell) {
+    const Entry entry{distance, cell};
+    std::int64_t k = size++;
+    while (k > 0) {
+      const std::int64_t parent = (k - 1) / 2;
+      if (!before(entry, entries[parent])) break;
+      entries[k] = entries[parent];
+      k = parent;
+    }
+    entries[k] = entry;
+  }
+  LPGD_INLINE Entry pop() {
+    const Entry top = entries[0], last = entries[--size];
+    std::int64_t k = 0;
+    for (std::int64_t child = 1; child < size; child = 2 * k + 1) {
+      child += child + 1 < size && before(entries[child + 1], entries[child]);
+      if (!before(entries[child], last)) break;
+      entries[k] = entries[child];
+      k = child;
+    }
+    entries[k] = last;
+    return top;
+  }
+};
+
+struct GridPath {
+  double* open;     // costs of the cells not reached yet, in a border of walls; +inf elsewhere
+  std::int8_t* by;  // the step that reached a cell
+  CellHeap heap;
+
+  template <class T>
+  std::size_t bind(const GridTask<T>& task, void* memory) {
+    const std::int64_t cells = (task.height + 2) * (task.width + 2);
+    OracleSlices slices(memory);
+    slices.take(open, cells);
+    slices.take(by, cells);
+    slices.take(heap.entries, task.height * task.width);
+    return slices.used();
+  }
+  template <class T>
+  static std::size_t workspace_bytes(const GridTask<T>& task) {
+    return GridPath{}.bind(task, nullptr);
+  }
+
+  template <class T>
+  static void run(const GridTask<T>& task, std::int64_t item, void* memory) {
+    GridPath work;
+    work.bind(task, memory);
+    const std::int64_t size = task.height * task.width, stride = task.width + 2;
+    const T* costs = task.costs + item * size;
+    T* x = task.out.x + item * size;
+    fill(x, size, T(0));
+    if (!work.load(task, costs)) return fail(task.out, item, kOracleBadData);
+    const auto padded = [&](std::int64_t cell) {
+      return static_cast<std::int32_t>((cell / task.width + 1) * stride + cell % task.width + 1);
+    };
+    const auto down = static_cast<std::int32_t>(stride);
+    const std::int32_t steps[8] = {-down, -1,       1,        down,
+                                   -down - 1, -down + 1, down - 1, down + 1};
+    const int count = task.diagonal ? 8 : 4;
+    const std::int32_t source = padded(task.source), target = padded(task.target);
+    if (!work.search(source, target, steps, count))
+      return fail(task.out, item, kOracleInfeasible);
+    double objective = 0;
+    for (std::int32_t cell = target;; cell -= steps[work.by[cell]]) {
+      const std::int64_t at = (cell / stride - 1) * task.width + cell % stride - 1;
+      x[at] = T(1);
+      objective += static_cast<double>(costs[at]);
+      if (cell == source) break;
+    }
+    finish(task.out, item, objective);
+  }
+
+ private:
+  template <class T>
+  bool load(const GridTask<T>& task, const T* costs) {
+    const std::int64_t stride = task.width + 2;
+    bool bad = false;
+    fill(open, stride, kOracleInfinity);
+    for (std::int64_t i = 0; i < task.height; ++i) {
+      double* row = open + (i + 1) * stride;
+      row[0] = row[stride - 1] = kOracleInfinity;
+      for (std::int64_t j = 0; j < task.width; ++j) {
+        const T cost = costs[i * task.width + j];
+        bad |= !(cost >= T(0));
+        row[j + 1] = static_cast<double>(cost);
+      }
+    }
+    fill(open + (task.height + 1) * stride, stride, kOracleInfinity);
+    return !bad;
+  }
+
+  bool search(std::int32_t source, std::int32_t target, const std::int32_t* steps, int count) {
+    heap.size = 0;
+    if (!(open[source] < kOracleInfinity)) return false;
+    heap.push(open[source], source);
+    open[source] = kOracleInfinity;
+    if (source == target) return true;
+    while (heap.size > 0) {
+      const CellHeap::Entry at = heap.pop();
+      for (int k = 0; k < count; ++k) {
+        const std::int32_t cell = at.cell + steps[k];
+        const double cost = open[cell];
+        if (!(cost < kOracleInfinity)) continue;
+        by[cell] = static_cast<std::int8_t>(k);
+        if (cell == target) return true;
+        open[cell] = kOracleInfinity;
+        heap.push(at.distance + cost, cell);
+      }
+    }
+    return false;
+  }
+};
+
+LPGD_END_NAMESPACE

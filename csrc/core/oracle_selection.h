@@ -1,0 +1,104 @@
+// The k smallest costs, by quickselect, and the ranking that the costs like best, by a sort.
+#pragma once
+
+#include "oracle_order.h"
+
+LPGD_BEGIN_NAMESPACE
+
+struct TopK {
+  template <class T>
+  static std::size_t workspace_bytes(const TopKTask<T>& task) {
+    return static_cast<std::size_t>(task.n) * sizeof(T);
+  }
+
+  template <class T>
+  static void run(const TopKTask<T>& task, std::int64_t item, void* memory) {
+    const std::int64_t n = task.n, k = task.k;
+    const T* costs = task.costs + item * n;
+    T* x = task.out.x + item * n;
+    fill(x, n, T(0));
+    if (!are_costs(costs, n)) return fail(task.out, item, kOracleBadData);
+    if (k == 0) return finish(task.out, item, 0.0);
+    T* copy = static_cast<T*>(memory);
+    for (std::int64_t i = 0; i < n; ++i) copy[i] = costs[i];
+    const T last = smallest(copy, n, k - 1);
+    if (!(last < std::numeric_limits<T>::infinity()))
+      return fail(task.out, item, kOracleInfeasible);
+    std::int64_t ties = k;  // of those equal to the last one, how many are taken
+    for (std::int64_t i = 0; i < n; ++i) ties -= costs[i] < last;
+    double objective = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const bool tie = costs[i] == last && ties > 0;
+      ties -= tie;
+      if (!tie && !(costs[i] < last)) continue;
+      x[i] = T(1);
+      objective += static_cast<double>(costs[i]);
+    }
+    finish(task.out, item, objective);
+  }
+
+ private:
+  // The value that a sort would put at place k. Values equal to the pivot leave the search at once,
+  // so that ties cost nothing.
+  template <class T>
+  static T smallest(T* values, std::int64_t n, std::int64_t k) {
+    std::int64_t begin = 0, end = n;
+    while (end - begin > 1) {
+      const T a = values[begin], b = values[begin + (end - begin) / 2], c = values[end - 1];
+      const T pivot = max_of(min_of(a, b), min_of(max_of(a, b), c));
+      std::int64_t low = begin, high = end;
+      for (std::int64_t i = begin; i < high;) {
+        const T value = values[i];
+        if (value < pivot) {
+          values[i++] = values[low];
+          values[low++] = value;
+        } else if (pivot < value) {
+          values[i] = values[--high];
+          values[high] = value;
+        } else {
+          ++i;
+        }
+      }
+      if (k < low) {
+        end = low;
+      } else if (k >= high) {
+        begin = high;
+      } else {
+        return pivot;
+      }
+    }
+    return values[begin];
+  }
+};
+
+struct Ranking {
+  template <class T>
+  static std::size_t workspace_bytes(const RankingTask<T>& task) {
+    OracleSlices slices(nullptr);
+    CostOrder<T>{}.bind(slices, task.n);
+    return slices.used();
+  }
+
+  template <class T>
+  static void run(const RankingTask<T>& task, std::int64_t item, void* memory) {
+    const std::int64_t n = task.n;
+    const T* costs = task.costs + item * n;
+    T* x = task.out.x + item * n;
+    fill(x, n, T(0));
+    if (!are_finite(costs, n)) return fail(task.out, item, kOracleBadData);
+    CostOrder<T> by_cost;
+    OracleSlices slices(memory);
+    by_cost.bind(slices, n);
+    by_cost.sort(costs, n);
+    // the largest value to the smallest cost
+    double objective = 0;
+    for (std::int64_t k = 0; k < n; ++k) {
+      const std::int32_t i = by_cost.order[k];
+      x[i] = task.values[n - 1 - k];
+      objective += static_cast<double>(costs[i]) * static_cast<double>(x[i]);
+    }
+    finish(task.out, item, objective);
+  }
+};
+
+LPGD_END_NAMESPACE

@@ -1,0 +1,64 @@
+// What the oracles share: slices of a workspace, and how an item ends.
+#pragma once
+
+#include <limits>
+
+#include "macros.h"
+#include "oracle_types.h"
+
+LPGD_BEGIN_NAMESPACE
+
+constexpr double kOracleInfinity = std::numeric_limits<double>::infinity();
+
+// Slices of one allocation, aligned to 64 bytes; for `memory` null it only counts them.
+class OracleSlices {
+ public:
+  explicit OracleSlices(void* memory) : memory_(static_cast<char*>(memory)) {}
+
+  template <class E>
+  void take(E*& pointer, std::int64_t count) {
+    pointer = memory_ != nullptr ? reinterpret_cast<E*>(memory_ + used_) : nullptr;
+    used_ += (static_cast<std::size_t>(count) * sizeof(E) + 63) / 64 * 64;
+  }
+  std::size_t used() const { return used_; }
+
+ private:
+  char* memory_;
+  std::size_t used_ = 0;
+};
+
+template <class T>
+LPGD_INLINE void fill(T* to, std::int64_t count, T value) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = value;
+}
+
+template <class T>
+LPGD_INLINE void finish(const OracleOutput<T>& out, std::int64_t item, double objective,
+                        std::int32_t status = kOracleOk) {
+  out.objective[item] = static_cast<T>(objective);
+  out.status[item] = status;
+}
+
+// x is zero already
+template <class T>
+LPGD_INLINE void fail(const OracleOutput<T>& out, std::int64_t item, std::int32_t status) {
+  finish(out, item, std::numeric_limits<double>::quiet_NaN(), status);
+}
+
+// No nan and no -inf, the costs for which no minimum means anything.
+template <class T>
+LPGD_INLINE bool are_costs(const T* costs, std::int64_t count) {
+  bool bad = false;
+  for (std::int64_t i = 0; i < count; ++i)
+    bad |= !(costs[i] > -std::numeric_limits<T>::infinity());
+  return !bad;
+}
+
+template <class T>
+LPGD_INLINE bool are_finite(const T* costs, std::int64_t count) {
+  bool bad = false;
+  for (std::int64_t i = 0; i < count; ++i) bad |= !(costs[i] - costs[i] == T(0));
+  return !bad;
+}
+
+LPGD_END_NAMESPACE

@@ -1,0 +1,42 @@
+"""Graphs as oracles take them: pairs of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["edge_tensor", "node"]
+
+
+def edge_tensor(
+    name: str, edges: Sequence[Sequence[int]] | Tensor, nodes: int | None
+) -> tuple[Tensor, int]:
+    """Edges as an int64 tensor [E, 2] of the CPU, and the number of nodes."""
+    given = edges if isinstance(edges, Tensor) else torch.tensor(edges)
+    if given.numel() == 0:
+        given = given.reshape(0, 2).to(torch.int64)
+    if given.dtype.is_floating_point or given.dtype.is_complex or given.dtype == torch.bool:
+        raise TypeError(f"{name}: edges must be pairs of integers, got {given.dtype}")
+    if given.dim() != 2 or given.shape[1] != 2:
+        raise ValueError(f"{name}: edges must be [E, 2], got {list(given.shape)}")
+    out = given.detach().to("cpu", torch.int64)
+    least = int(out.max()) + 1 if len(out) else 1
+    if nodes is None:
+        nodes = least
+    if isinstance(nodes, bool) or not isinstance(nodes, int):
+        raise TypeError(f"{name}: nodes must be an int, got {nodes!r}")
+    if nodes < least or (len(out) and int(out.min()) < 0):
+        raise ValueError(f"{name}: edges must join nodes 0 to {nodes - 1}, got {least - 1}")
+    return out, nodes
+
+
+def node(name: str, arg: str, value: Any, nodes: int) -> int:
+    """A node, counted from the end where it is negative."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: {arg} must be an int, got {value!r}")
+    if not -nodes <= value < nodes:
+        raise ValueError(f"{name}: {arg} = {value} is not one of the {nodes} nodes")
+    return value % nodes
