@@ -115,7 +115,7 @@ def random_rows(
 
 
 def integer_oracle(n: int, low: float, high: float) -> LPOracle:
-    """min <c, x> over whole x in the box and G x <= h, by HiGHS."""
+    """Min <c, x> over whole x in the box and G x <= h, by HiGHS."""
     require("highspy", "highs")
     ones = torch.ones(n, dtype=torch.float64)
     return LPOracle(lb=low * ones, ub=high * ones, integrality=torch.ones(n, dtype=torch.bool))

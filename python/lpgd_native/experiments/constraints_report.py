@@ -43,9 +43,7 @@ def markdown(results: Results, settings: Any) -> str:
                 results.mean("solutions", kind=kind, rows=count, method=method) for count in rows
             )
             lines.append([method, *map(percent, shares), f"{1e3 * step.value:.1f}"])
-        shares = (
-            results.mean(BOX, kind=kind, rows=count, method=methods[0]) for count in rows
-        )
+        shares = (results.mean(BOX, kind=kind, rows=count, method=methods[0]) for count in rows)
         lines.append(["box alone", *map(percent, shares), "-"])
         headings = ["learned by", *(f"{count} rows" for count in rows), "ms a step"]
         text += f"\n**{kind}**\n\n{table(headings, lines)}"

@@ -204,9 +204,7 @@ def plot(results: Results, settings: Settings, path: Path) -> None:
         right.bar(at, gaps, width, color=COLOURS[name], label=name)
     right.axhline(0, color="0.3", lw=0.8)
     right.set_xticks(range(len(runs)), [str(run["labels"]["test_from"]) for run in runs])
-    left.set(
-        yscale="log", ylabel="wealth, start = 1 (log scale)", title="Test years of all folds"
-    )
+    left.set(yscale="log", ylabel="wealth, start = 1 (log scale)", title="Test years of all folds")
     right.set(
         title="Utility minus that of the two-stage policy, by fold",
         xlabel="first test year",

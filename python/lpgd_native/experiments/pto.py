@@ -53,12 +53,12 @@ METHODS = (
 class Settings:
     """Everything that defines the study."""
 
-    train: int = 1_000
+    train: int = 500
     test: int = 1_000
     epochs: int = 10
     batch: int = 32
     learning_rate: float = 1e-2
-    samples: int = 10  # of noise: perturbed, Fenchel-Young, I-MLE
+    samples: int = 4  # of noise: perturbed, Fenchel-Young, I-MLE
     sigma: float = 1.0  # PyEPO's default
     lam: float = 10.0  # of blackbox and I-MLE: PyEPO's default
     seeds: int = field(default=5, metadata=GRID)
@@ -71,7 +71,9 @@ class Settings:
 
 
 FULL = Settings()
-SHORT = replace(FULL, train=256, test=500, epochs=5, samples=4, seeds=2, degrees=(4,), noises=(0.5,))
+SHORT = replace(
+    FULL, train=256, test=500, epochs=5, samples=4, seeds=2, degrees=(4,), noises=(0.5,)
+)
 QUICK = replace(
     SHORT, train=96, test=96, epochs=4, samples=2, seeds=1, taus=(1.0,), problems=PROBLEMS[:1]
 )
@@ -131,14 +133,14 @@ def make_loss(run: Run, problem: Problem, settings: Settings) -> Loss:
     if method == "SPO+":
         surrogate = SPOPlus(problem.oracle)
         return lambda predicted, batch: surrogate(
-            shaped(sign * predicted), shaped(sign * batch.costs), shaped(batch.solutions)
-        ).mean()
+            shaped(sign * predicted),
+            shaped(sign * batch.costs),
+            x_true=shaped(batch.solutions),
+        )
     noise = Perturbed(settings.sigma, settings.samples, antithetic=False, seed=run["seed"])
     if method == "perturbed FY":
         fenchel = FenchelYoung(problem.oracle, noise)
-        return lambda predicted, batch: fenchel(
-            shaped(sign * predicted), shaped(batch.solutions)
-        ).mean()
+        return lambda predicted, batch: fenchel(shaped(sign * predicted), shaped(batch.solutions))
     strategies: dict[str, Any] = {
         "blackbox": Blackbox(settings.lam),
         LPGD_AVERAGE: LPGD(run["tau"] or 1.0, relative=True),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native.experiments import require
-from lpgd_native.oracles import DagShortestPath, Knapsack, LinearAssignment, Oracle
+from lpgd_native.oracles import DagShortestPath, Knapsack, LinearAssignment, Oracle, grid_edges
 
 PROBLEMS = ("shortest path", "knapsack", "assignment")
 FEATURES = 5
@@ -57,20 +57,7 @@ class Problem:
         return float(lost.double().sum() / sample.objectives.double().abs().sum())
 
 
-def grid_edges(side: int) -> list[tuple[int, int]]:
-    """PyEPO's edges of a grid, in its order: right, then down, row by row."""
-    edges = []
-    for row in range(side):
-        at = row * side
-        edges += [(at + column, at + column + 1) for column in range(side - 1)]
-        if row < side - 1:
-            edges += [(at + column, at + column + side) for column in range(side)]
-    return edges
-
-
-def make_problem(
-    name: str, train: int, test: int, degree: int, noise: float, seed: int
-) -> Problem:
+def make_problem(name: str, train: int, test: int, degree: int, noise: float, seed: int) -> Problem:
     """A problem with samples that share their (unknown) map from features to costs."""
     require("pyepo", "pyepo")
     shortest = require("pyepo.data.shortestpath", "pyepo")
@@ -80,8 +67,8 @@ def make_problem(
     if name == "shortest path":
         grid = (GRID_SIDE, GRID_SIDE)
         features, costs = shortest.genData(count, FEATURES, grid, degree, noise, seed)
-        edges = torch.tensor(grid_edges(GRID_SIDE))
-        oracle = DagShortestPath(edges, 0, GRID_SIDE**2 - 1)
+        edges = grid_edges(*grid)
+        oracle = DagShortestPath(edges)
         shape: tuple[int, ...] = (len(edges),)
     elif name == "knapsack":
         weights, features, costs = knapsack.genData(

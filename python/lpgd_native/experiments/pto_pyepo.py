@@ -17,8 +17,8 @@ from lpgd_native.experiments.pto_problems import (
     RESOURCES,
     Problem,
     Sample,
-    grid_edges,
 )
+from lpgd_native.oracles import grid_edges
 
 __all__ = ["METHODS", "make_loss", "make_model", "solver_name"]
 
@@ -77,7 +77,7 @@ def make_model(problem: Problem) -> Any:
         rows = optimize.LinearConstraint(problem.weights, ub=np.full(RESOURCES, CAPACITY))
     else:
         incidence = np.zeros((GRID_SIDE**2, problem.train.costs.shape[1]))
-        for edge, (tail, head) in enumerate(grid_edges(GRID_SIDE)):
+        for edge, (tail, head) in enumerate(grid_edges(GRID_SIDE, GRID_SIDE)):
             incidence[tail, edge], incidence[head, edge] = -1, 1
         supply = np.zeros(GRID_SIDE**2)
         supply[0], supply[-1] = -1, 1
@@ -123,4 +123,3 @@ def make_loss(
         return problem.sign * (value - batch.objectives).mean()
 
     return loss
-

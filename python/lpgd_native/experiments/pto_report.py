@@ -86,9 +86,7 @@ def verdict(results: Results, problem: str) -> str:
         ours = results.mean("seconds_per_step", problem=problem, **{**method, "by": OURS})
         if not math.isnan(ours.value):
             parts.append(f"{name_of(method)} {theirs.value / ours.value:.0f}x")
-    solver = sorted(
-        {r["result"]["solver"] for r in results.select(problem=problem, by=THEIRS)}
-    )
+    solver = sorted({r["result"]["solver"] for r in results.select(problem=problem, by=THEIRS)})
     if not parts:
         return ""
     return f"A step of PyEPO ({', '.join(solver)}) over one of ours: {', '.join(parts)}.\n"
@@ -137,7 +135,9 @@ def plot(results: Results, settings: Any, path: Path) -> None:
             axes.margins(x=0.25, y=0.12)
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
-    handles = [plt.Line2D([], [], marker="o", ls="", color=c, label=by) for by, c in COLOURS.items()]
+    handles = [
+        plt.Line2D([], [], marker="o", ls="", color=c, label=by) for by, c in COLOURS.items()
+    ]
     grid[0, 0].legend(handles=handles, frameon=False, fontsize=8)
     figure.savefig(path, dpi=100)
     plt.close(figure)

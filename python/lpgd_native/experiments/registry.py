@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["STUDIES", "StudyOption", "StudyEntry", "add_commands", "add_options", "main", "run"]
+__all__ = ["STUDIES", "StudyEntry", "StudyOption", "add_commands", "add_options", "main", "run"]
 
 
 class StudyOption(NamedTuple):

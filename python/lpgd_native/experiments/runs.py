@@ -190,7 +190,9 @@ def write_csv(results: Results, path: Path) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+def progress(
+    what: str, total: int
+) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
     """Two functions: one says what goes on, the other that a run is done."""
     try:
         rich, console = require("rich.progress"), require("rich.console").Console()
@@ -265,7 +267,7 @@ def machine() -> str:
 def execute(study: Study, options: Options) -> int:
     """Make the runs that are not there yet, then the CSV, the markdown section and the picture."""
     if options.tensorboard:
-        require("torch.utils.tensorboard")
+        require("tensorboard", "tensorboard")  # before the work, not after
     if options.threads:
         torch.set_num_threads(options.threads)
     settings = study.make_settings(options)

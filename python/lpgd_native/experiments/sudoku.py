@@ -59,9 +59,7 @@ class Settings:
     seeds: int = field(default=5, metadata=GRID)
     problems: tuple[str, ...] = field(default=PROBLEMS, metadata=GRID)
     envelopes: tuple[Envelope, ...] = field(default=ENVELOPES, metadata=GRID)
-    taus: tuple[float, ...] = field(
-        default=(1e-4, 1e-2, 1.0, 1e2, 1e3, 1e4, 1e5), metadata=GRID
-    )
+    taus: tuple[float, ...] = field(default=(1e-4, 1e-2, 1.0, 1e2, 1e3, 1e4, 1e5), metadata=GRID)
     rhos: tuple[float, ...] = field(default=(0.0, 0.1), metadata=GRID)
 
 

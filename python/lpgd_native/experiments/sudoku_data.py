@@ -28,12 +28,12 @@ class Puzzles(NamedTuple):
 def _units(box: int) -> tuple[tuple[int, int, int], ...]:
     """Row, column and box of every cell."""
     side = box * box
-    return tuple(
-        (r, c, r // box * box + c // box) for r in range(side) for c in range(side)
-    )
+    return tuple((r, c, r // box * box + c // box) for r in range(side) for c in range(side))
 
 
-def solve(board: Array, box: int, limit: int, rng: np.random.Generator | None = None) -> list[Array]:
+def solve(
+    board: Array, box: int, limit: int, rng: np.random.Generator | None = None
+) -> list[Array]:
     """Up to `limit` solutions of a board [side^2], tried in the order of the digits or at random.
 
     Depth first, always the cell with the fewest candidates, candidates as bits.
@@ -148,7 +148,9 @@ def one_hot(boards: Array, box: int) -> Array:
 def is_solution(boards: Array, box: int) -> Array:
     """Which boards [N, side^2] have every digit once in each row, column and box: bool [N]."""
     side = box * box
-    x = one_hot(boards, box).reshape(-1, box, box, box, box, side)  # band, row, stack, column, digit
+    x = one_hot(boards, box).reshape(
+        -1, box, box, box, box, side
+    )  # band, row, stack, column, digit
     sums = (
         x.sum(axis=(3, 4)),  # rows
         x.sum(axis=(1, 2)),  # columns

@@ -208,7 +208,9 @@ def plot(results: Results, settings: Any, path: Path) -> None:
                 xs, ys = curves(results.select(**chosen), x, "test_mse")
                 middles = [sum(values) / len(values) for values in zip(*ys, strict=True)]
                 start = x == "seconds"  # the first point, at zero, has no place on a log scale
-                axes.plot(xs[start:], middles[start:], f"{style}o", color=colour, ms=3, lw=1.4, label=name)
+                axes.plot(
+                    xs[start:], middles[start:], f"{style}o", color=colour, ms=3, lw=1.4, label=name
+                )
         left.set(xscale="log", xlabel="tau", ylabel="MSE on the test boards")
         left.set_title(f"{problem}: after {settings.epochs} epochs")
         middle.set(xlabel="epochs", title=f"{problem}: best tau of each, per epoch")
