@@ -1,19 +1,31 @@
 """Differentiable optimisation for torch, in C++: QPs, LPs, proxes, unrolled networks."""
 
 from lpgd_native import algorithms as algorithms
+from lpgd_native import losses as losses
 from lpgd_native import nn as nn
 from lpgd_native import operators as operators
 from lpgd_native import oracles as oracles
 from lpgd_native import proximal as proximal
 from lpgd_native._build_info import build_info as build_info
+from lpgd_native.gradients import IMLE as IMLE
 from lpgd_native.gradients import LPGD as LPGD
+from lpgd_native.gradients import Blackbox as Blackbox
+from lpgd_native.gradients import CombOpt as CombOpt
+from lpgd_native.gradients import DirectLoss as DirectLoss
+from lpgd_native.gradients import Identity as Identity
 from lpgd_native.gradients import Implicit as Implicit
+from lpgd_native.gradients import Perturbed as Perturbed
+from lpgd_native.gradients import Smoothed as Smoothed
 from lpgd_native.momentum import gru_momentum_sequence as gru_momentum_sequence
 from lpgd_native.momentum import gru_momentum_step as gru_momentum_step
 from lpgd_native.momentum import lstm_momentum_sequence as lstm_momentum_sequence
 from lpgd_native.momentum import lstm_momentum_step as lstm_momentum_step
 from lpgd_native.numpy_qp import NumpyQPSolution as NumpyQPSolution
 from lpgd_native.numpy_qp import solve_qp_numpy as solve_qp_numpy
+from lpgd_native.oracles import FunctionOracle as FunctionOracle
+from lpgd_native.oracles import LPOracle as LPOracle
+from lpgd_native.oracles import OracleLayer as OracleLayer
+from lpgd_native.oracles import QPOracle as QPOracle
 from lpgd_native.prox import AffineSet as AffineSet
 from lpgd_native.prox import project_affine as project_affine
 from lpgd_native.prox import project_birkhoff as project_birkhoff

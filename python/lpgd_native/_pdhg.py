@@ -12,6 +12,7 @@ from lpgd_native._batching import flatten_batch
 from lpgd_native._pdhg_autograd import Pattern, PdhgOptions, solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_tensors import check_tensors
+from lpgd_native._strategies.lpgd import with_batch
 from lpgd_native.gradients import LPGD, GradientStrategy
 
 __all__ = ["DEFAULT_PDHG_EPS", "DEFAULT_PDHG_MAX_ITER", "is_sparse", "solve_pdhg"]
@@ -91,6 +92,8 @@ def solve_pdhg(
             f'{name}: method="pdhg" differentiates with LPGD(...) alone, got {gradient!r}; '
             "LPGD(tau=0.1, relative=True) is near the implicit derivative of a QP"
         )
+    else:
+        gradient = with_batch(name, gradient, batch, data[0] is not None)
     q = data[1]
     assert q is not None
     patterns: list[Pattern] = []

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lpgd_native import _pdhg_ops as _pdhg_ops
-from lpgd_native._qp_autograd import _warn_of_fallbacks
-from lpgd_native._qp_forward import relative_tau
+from lpgd_native._qp_autograd import _adapt, _warn_of_fallbacks
+from lpgd_native._qp_forward import tau_of
 from lpgd_native._qp_methods import Options
 from lpgd_native.gradients import LPGD
 from lpgd_native.status import GradientStatus
@@ -107,11 +107,9 @@ def _quotient(
     """LPGD's direction and midpoint (core/qp_combine.h) from both perturbed solutions."""
     *at, status = point
     strategy, count = options.gradient, at[0].shape[0]
-    tau = at[0].new_full((count,), strategy.tau)
-    rho = at[0].new_full((count,), strategy.rho)
-    if strategy.relative:
-        tau = relative_tau(tau, grads, (1,) * 5)
-    rho = rho + strategy.rho_over_tau * tau
+    assert data[1] is not None
+    tau = tau_of(strategy, data[1], count, grads, (1,) * 5)
+    rho = strategy.rho + strategy.rho_over_tau * tau
     finite = torch.stack([g.isfinite().all(-1) for g in grads]).all(0)
     nonzero = torch.stack([g.ne(0).any(-1) for g in grads]).any(0)
     usable = nonzero & (status <= 1)
@@ -156,6 +154,8 @@ def _quotient(
         step = torch.where((usable & ~finite)[:, None], torch.full_like(step, torch.nan), step)
         direction.append(step)
         midpoint.append(0.5 * (a + b))
+    if strategy.auto_state is not None:
+        _adapt(strategy.auto_state, at[0], direction[0] * tau[:, None], grads)
     wanted = torch.stack([ok[s] for s in sides]).all(0)
     code = torch.full_like(status, GradientStatus.OK)
     code[todo & ~wanted] = GradientStatus.OTHER_SIDE

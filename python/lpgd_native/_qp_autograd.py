@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,10 +12,10 @@ from torch import Tensor
 
 from lpgd_native._batching import vmap_flattened
 from lpgd_native._qp_checks import DATA_RANKS
-from lpgd_native._qp_forward import implicit_tangents, lpgd_tangents, relative_tau
+from lpgd_native._qp_forward import implicit_tangents, lpgd_tangents, tau_of
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
 from lpgd_native._qp_ops import IMPLICIT_RANKS, POINT_RANKS
-from lpgd_native.gradients import LPGD
+from lpgd_native.gradients import LPGD, AutoTau
 from lpgd_native.status import GradientStatus
 
 __all__ = ["Options", "solve"]
@@ -139,18 +140,25 @@ def _vector_jacobian(*args: Any) -> tuple[Tensor, ...]:
     result: tuple[Tensor, ...]
     if isinstance(strategy, LPGD):
         x, grads = tensors[8], tensors[14:]
-        batch = x.shape[0]
-        tau = x.new_full((batch,), strategy.tau)
-        if strategy.relative:
-            tau = relative_tau(tau, grads, (1,) * 5)
-            rho = strategy.rho + strategy.rho_over_tau * tau
+        tau = tau_of(strategy, tensors[1], x.shape[0], grads, (1,) * 5)
+        if isinstance(strategy.tau, float) and not strategy.relative:
+            rho = torch.full_like(tau, strategy.rho + strategy.rho_over_tau * strategy.tau)
         else:
-            rho = x.new_full((batch,), strategy.rho + strategy.rho_over_tau * strategy.tau)
+            rho = strategy.rho + strategy.rho_over_tau * tau
         sides = _SIDES[strategy.envelope]
         result = METHODS[options.method].resolve(tensors, tau, rho, sides, state, options)
+        if strategy.auto_state is not None:
+            _adapt(strategy.auto_state, x, result[0] * tau[:, None], grads)
     else:
         result = _raw_implicit(*tensors)
     return result
+
+
+def _adapt(auto: AutoTau, x: Tensor, step: Tensor, grads: Sequence[Tensor | None]) -> None:
+    """Tell the adaptive tau which items moved, of those that have a loss gradient."""
+    given = [g for g in grads if g is not None and g.shape[-1]]
+    live = torch.stack([(g != 0).any(-1) for g in given]).any(0)
+    auto.update(step.abs().amax(-1) > 1e-6 * (1 + x.abs().amax(-1)), live)
 
 
 class _VectorJacobian(torch.autograd.Function):
@@ -238,7 +246,10 @@ def _warn_of_small_tau(q: Tensor | None, grads: list[Tensor | None], options: Op
         return
     if not (_inspectable(g) and _inspectable(q)):
         return
-    shift = strategy.tau * float(torch.linalg.vector_norm(g.detach(), math.inf))
+    if isinstance(strategy.tau, str):
+        return  # grows until the solution moves
+    tau = float(strategy.tau.max()) if isinstance(strategy.tau, Tensor) else strategy.tau
+    shift = tau * float(torch.linalg.vector_norm(g.detach(), math.inf))
     size = float(torch.linalg.vector_norm(q.detach(), math.inf))
     if 0.0 < shift < options.eps * size:
         warnings.warn(

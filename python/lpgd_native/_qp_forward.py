@@ -11,7 +11,7 @@ from lpgd_native._qp_checks import DATA_RANKS
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
 from lpgd_native.gradients import LPGD
 
-__all__ = ["implicit_tangents", "lpgd_tangents", "relative_tau"]
+__all__ = ["implicit_tangents", "lpgd_tangents", "relative_tau", "tau_of"]
 
 _Tensors = Sequence[Tensor | None]
 
@@ -32,6 +32,24 @@ def relative_tau(tau: Tensor, parts: _Tensors, ranks: Sequence[int]) -> Tensor:
     return torch.where(largest > 0, tau / unit / square.sqrt(), tau)
 
 
+def tau_of(strategy: LPGD, q: Tensor, count: int, parts: _Tensors, ranks: Sequence[int]) -> Tensor:
+    """[count] the tau of every item, for loss gradients (or tangents) `parts`."""
+    auto = strategy.auto_state
+    if auto is not None:
+        if torch.compiler.is_compiling():
+            raise RuntimeError('LPGD: tau="auto" keeps a number in Python; not for torch.compile')
+        size = relative_tau(q.new_ones(count), (q,), (1,))  # 1 / ||q||, and 1 where q is zero
+        return relative_tau(auto.value / size, parts, ranks)
+    if isinstance(strategy.tau, Tensor):
+        tau = strategy.tau.to(q)
+        # vmap joins its dimension to the batch in front
+        tau = tau if len(tau) == count else tau.repeat(count // len(tau))
+    else:
+        assert not isinstance(strategy.tau, str)
+        tau = q.new_full((count,), strategy.tau)
+    return relative_tau(tau, parts, ranks) if strategy.relative else tau
+
+
 def lpgd_tangents(
     data: _Tensors,
     point: Sequence[Tensor],
@@ -45,9 +63,8 @@ def lpgd_tangents(
     zero. rho has no part in this direction: nothing is perturbed but the data.
     """
     batch = point[0].shape[0]
-    tau = point[0].new_full((batch,), strategy.tau)
-    if strategy.relative:
-        tau = relative_tau(tau, tangents, DATA_RANKS)
+    assert data[1] is not None
+    tau = tau_of(strategy, data[1], batch, tangents, DATA_RANKS)
 
     def moved(sign: float) -> tuple[tuple[Tensor, ...], Tensor]:
         there = [

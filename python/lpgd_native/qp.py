@@ -16,7 +16,9 @@ from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_elastic import Enlarged, checked_penalty
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
 from lpgd_native._qp_tensors import check_mask, check_tensors, under_autocast
-from lpgd_native.gradients import LPGD, GradientStrategy, Implicit
+from lpgd_native._strategies.lpgd import program_strategy, with_batch
+from lpgd_native._strategies.smoothed import smoothed_program
+from lpgd_native.gradients import LPGD, GradientStrategy, Implicit, Smoothed
 from lpgd_native.status import raise_on_failure
 
 __all__ = ["DEFAULT_EPS", "DEFAULT_MAX_ITER", "QPSolution", "solve_lp", "solve_qp"]
@@ -86,7 +88,9 @@ def solve_qp(
         lb, ub: [..., n]; infinite entries are no bounds, lb = ub fixes a variable. Sizes from 1e20
             on (float32: 1e9) count as infinite, in h too.
         gradient: how to differentiate, ``Implicit()`` or ``LPGD(...)``. None: ``Implicit()`` with
-            P; without, where the derivative is zero, ``LPGD(tau=1.0, relative=True)``.
+            P; without, where the derivative is zero, ``LPGD(tau=1.0, relative=True)``. Also
+            ``Blackbox(lam)``, which is ``LPGD(lam, envelope="lower")``, and ``Smoothed(mu)``,
+            which adds ``mu / 2 ||x||^2`` to the problem solved. Other strategies: `OracleLayer`.
         eps: tolerance on the KKT residuals and the gap, relative to the size of their terms (plus
             1). Default 1e-9 in float64, 1e-4 in float32. Where the active set is clear, a final
             solve on it makes the solution exact to rounding.
@@ -136,6 +140,8 @@ def solve_qp(
     Method: Mehrotra's predictor-corrector interior point, bounds as diagonals, static
     regularisation with iterative refinement, then active-set iterations from its result.
     """
+    if isinstance(gradient, Smoothed):
+        P, gradient = smoothed_program("solve_qp", P, q, gradient, None)
     settings = (gradient, eps, max_iter, warm_start, throw, method)
     if elastic or elastic_penalty is not None:
         return _solve_elastic(
@@ -189,13 +195,16 @@ def solve_lp(
         TypeError, ValueError: integrality that is not [n] bool, with another method, with
             Implicit() or with an argument beside c that requires a gradient.
     """
+    P = None
+    if isinstance(gradient, Smoothed):
+        P, gradient = smoothed_program("solve_lp", P, c, gradient, integrality)
     settings = (gradient, eps, max_iter, warm_start, throw, method)
     if elastic or elastic_penalty is not None:
         return _solve_elastic(
-            "solve_lp", (None, c, G, h, A, b, lb, ub), settings, integrality, elastic,
+            "solve_lp", (P, c, G, h, A, b, lb, ub), settings, integrality, elastic,
             elastic_penalty,
         )  # fmt: skip
-    return _solve("solve_lp", None, c, G, h, A, b, lb, ub, *settings, integrality)
+    return _solve("solve_lp", P, c, G, h, A, b, lb, ub, *settings, integrality)
 
 
 def _solve(
@@ -218,6 +227,7 @@ def _solve(
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     given = under_autocast((P, q, G, h, A, b, lb, ub))
+    gradient = program_strategy(name, gradient)
     sparse = method == "pdhg" or (method == "auto" and any(map(is_sparse, given)))
     if sparse and integrality is None:
         found: SparseSolution = solve_pdhg(name, given, gradient, eps, max_iter, warm_start)
@@ -228,8 +238,8 @@ def _solve(
     check_settings(name, eps, max_iter)
     if gradient is None:
         gradient = Implicit() if P is not None else _LP_GRADIENT
-    elif not isinstance(gradient, (Implicit, LPGD)):
-        raise TypeError(f"{name}: gradient must be Implicit() or LPGD(...), got {gradient!r}")
+    elif isinstance(gradient, LPGD):
+        gradient = with_batch(name, gradient, batch, P is not None)
     integral: tuple[int, ...] = ()
     if integrality is not None:
         integral = _integral(name, data, integrality, method, gradient)

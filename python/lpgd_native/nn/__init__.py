@@ -12,3 +12,4 @@ from lpgd_native.nn.qp import LPLayer as LPLayer
 from lpgd_native.nn.qp import QPLayer as QPLayer
 from lpgd_native.nn.unrolled import LearnedPrimalDual as LearnedPrimalDual
 from lpgd_native.nn.unrolled import LearnedProximalGradient as LearnedProximalGradient
+from lpgd_native.oracles.layer import OracleLayer as OracleLayer

@@ -1,5 +1,7 @@
 """Solvers that a strategy differentiates: argmin_x <c, x> over x in X, batched."""
 
+from lpgd_native.oracles.adapter import FunctionOracle as FunctionOracle
+from lpgd_native.oracles.layer import OracleLayer as OracleLayer
 from lpgd_native.oracles.protocol import Oracle as Oracle
 from lpgd_native.oracles.protocol import OracleSolution as OracleSolution
 from lpgd_native.oracles.alignment import TimeWarping as TimeWarping
@@ -21,3 +23,5 @@ from lpgd_native.oracles.selection import ranking as ranking
 from lpgd_native.oracles.selection import top_k as top_k
 from lpgd_native.oracles.trees import SpanningTree as SpanningTree
 from lpgd_native.oracles.trees import spanning_tree as spanning_tree
+from lpgd_native.oracles.qp import LPOracle as LPOracle
+from lpgd_native.oracles.qp import QPOracle as QPOracle

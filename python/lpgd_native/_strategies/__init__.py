@@ -1,0 +1,1 @@
+"""The gradient strategies, a file for each group; `lpgd_native.gradients` has the public names."""

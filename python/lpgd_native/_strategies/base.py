@@ -1,0 +1,122 @@
+"""What all strategies share: checks of their settings, and what a layer asks of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from lpgd_native.status import Status
+
+if TYPE_CHECKING:
+    from lpgd_native._strategies.problem import Problem
+
+__all__ = ["Envelope", "OracleStrategy", "choice", "count", "norms", "number", "per_item"]
+
+Envelope = Literal["average", "lower", "upper"]
+
+
+def number(name: str, field: str, value: Any, *, positive: bool) -> float:
+    """A finite number >= 0 (`positive`: > 0), or what is wrong with it."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name}: {field} must be a number, got {type(value).__name__}")
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        wanted = "positive" if positive else "nonnegative"
+        raise ValueError(f"{name}: {field} must be finite and {wanted}, got {value}")
+    return float(value)
+
+
+def count(name: str, field: str, value: Any) -> int:
+    """A whole number >= 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: {field} must be a whole number, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name}: {field} must be at least 1, got {value}")
+    return value
+
+
+def choice(name: str, field: str, value: Any, known: tuple[str, ...]) -> None:
+    """One of the words in `known`."""
+    if value not in known:
+        listed = ", ".join(f'"{word}"' for word in known[:-1])
+        raise ValueError(f'{name}: {field} must be {listed} or "{known[-1]}", got {value!r}')
+
+
+class OracleStrategy:
+    """How `OracleLayer` differentiates ``x*(c) = argmin_x <c, x>``: derive from it for your own.
+
+    Subclasses that are dataclasses of plain values can be pickled with the layer. What changes from
+    call to call belongs into `state` and `load_state`, which the layer's ``state_dict`` holds.
+    """
+
+    def check_oracle(self, name: str, oracle: Any) -> None:
+        """Raise a ValueError if this strategy can't serve the oracle (the layer's constructor)."""
+
+    #: what a call of the layer brings for the strategy, not for the oracle
+    call_arguments: ClassVar[tuple[str, ...]] = ()
+
+    def delegate(self, oracle: Any) -> Callable[..., Any] | None:
+        """The oracle's own differentiable ``(c, **instance) -> OracleSolution``, if it has one."""
+        return None
+
+    def usable(self, status: Tensor) -> Tensor:
+        """[*batch] the items that have a gradient, by their status."""
+        return status == Status.OK
+
+    def serves(self, argument: str) -> bool:
+        """Whether an argument of the instance may require a gradient."""
+        return False
+
+    def forward(self, problem: Problem, c: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """X [*batch, *shape], status [*batch], and tensors [*batch, ...] kept for `backward`."""
+        x, status = problem.solve(c.unsqueeze(0))
+        return x[0], status[0], ()
+
+    def backward(
+        self,
+        problem: Problem,
+        c: Tensor,
+        x: Tensor,
+        live: Tensor,
+        g: Tensor,
+        kept: tuple[Tensor, ...],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The gradient of c, and those of the arguments of the instance that `serves` names.
+
+        Args:
+            problem: the oracle with its instance.
+            c, x: costs and solution, [*batch, *shape].
+            live: [*batch], items that are `usable` and have a loss gradient that is finite and not
+                zero. What is returned for others is not looked at.
+            g: dl/dx, [*batch, *shape]; zero where an item is not live.
+            kept: what `forward` kept.
+        """
+        raise NotImplementedError
+
+    def state(self) -> dict[str, float]:
+        """What changes from call to call."""
+        return {}
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Take over what `state` gave."""
+
+
+def per_item(name: str, field: str, value: Tensor) -> None:
+    """Raise unless a tensor of settings is real, finite and positive."""
+    if not value.is_floating_point():
+        raise TypeError(f"{name}: {field} must be a floating-point tensor, got {value.dtype}")
+    if value.requires_grad:
+        raise ValueError(f"{name}: {field} must not require a gradient; detach it")
+    if not bool((torch.isfinite(value) & (value > 0)).all()):
+        raise ValueError(f"{name}: {field} must be finite and positive in every item")
+
+
+def norms(value: Tensor, dims: int) -> Tensor:
+    """[...] Euclidean norm over the last `dims` dimensions, without overflow of the squares."""
+    flat = value.flatten(-dims) if dims > 1 else value
+    largest = flat.abs().amax(-1) if flat.shape[-1] else flat.new_zeros(flat.shape[:-1])
+    unit = torch.where(largest > 0, largest, 1.0)
+    return unit * (flat / unit.unsqueeze(-1)).square().sum(-1).sqrt()
