@@ -37,14 +37,14 @@ def test_rows_hold_different_digits_and_their_ranks():
     images = torch.arange(30.0).reshape(30, 1, 1, 1).expand(30, 1, 8, 8)
     labels = torch.arange(30) % 10
     rows = digits.make_rows(images, labels, 500, 7, seed=0)
-    shown = labels[rows.index]
-    assert rows.index.shape == rows.ranks.shape == (500, 7)
+    shown = labels[rows.which]
+    assert rows.which.shape == rows.ranks.shape == (500, 7)
     for row, ranks in zip(shown.tolist(), rows.ranks.tolist(), strict=True):
         assert len(set(row)) == 7
         assert ranks == [1 + sorted(row).index(digit) for digit in row]
-    assert set(rows.index.flatten().tolist()) == set(range(30))
+    assert set(rows.which.flatten().tolist()) == set(range(30))
     again = digits.make_rows(images, labels, 500, 7, seed=0)
-    assert torch.equal(again.index, rows.index)
+    assert torch.equal(again.which, rows.which)
 
 
 def test_test_rows_have_images_of_their_own():

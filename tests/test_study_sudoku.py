@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lpgd_native.experiments import sudoku, sudoku_data, sudoku_report
+from lpgd_native.experiments import sudoku, sudoku_data, sudoku_peers, sudoku_report
 from lpgd_native.experiments.runs import Results
 from lpgd_native.experiments.sudoku_data import is_solution, make_puzzles, one_hot, rules, solve
 from lpgd_native.gradients import LPGD, Implicit
@@ -157,6 +157,31 @@ def test_larger_boards(tmp_path):
     result = sudoku.train(run, settings, lambda step, values: None)
     assert result["status_not_ok"] == 0
     assert result["test_mse"] < 1
+
+
+def test_ffolayer_is_given_the_same_problem():
+    pytest.importorskip("ffolayer")
+    pytest.importorskip("osqp")
+    run = {"problem": "QP", "method": sudoku.FFOLAYER, "tau": None, "rho": None, "seed": 0}
+    settings = replace(TINY, peers=True, epochs=1)
+    assert run in sudoku.plan(settings)
+    points = []
+    result = sudoku.train(run, settings, lambda step, values: points.append(values))
+    reference = {**run, "method": "implicit"}
+    sudoku.train(reference, settings, lambda step, values: points.append(values))
+    # the same start; OSQP solves to 1e-5
+    assert points[0]["test_mse"] == pytest.approx(points[len(points) // 2]["test_mse"], rel=1e-2)
+    assert result["test_mse"] != points[0]["test_mse"]
+
+
+def test_ffolayer_says_how_to_install_it(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(sudoku_peers.importlib, "import_module", missing)
+    layer = sudoku.SudokuLayer(2, 0.1, Implicit(), seed=0)
+    with pytest.raises(ModuleNotFoundError, match=r"--peers needs pip install .* ffolayer osqp"):
+        sudoku_peers.FFOSudoku(layer, 0.1)
 
 
 # report

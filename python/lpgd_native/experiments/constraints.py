@@ -1,9 +1,9 @@
 """Learning the constraints of integer programs from their solutions.
 
 Someone minimises <c, x> over whole x in a box that also satisfy G x <= h. Costs c and solutions x
-are seen, G and h are not: a layer with rows of its own, started at random, is trained on the squared
-error of its solutions. There are no duals and no derivatives; `CombOpt` moves the rows so that the
-solution wanted comes in and the solution found goes out. HiGHS solves the programs.
+are seen, G and h are not: a layer with rows of its own, started at random, is trained on the
+squared error of its solutions. There are no duals and no derivatives; `CombOpt` moves the rows so
+that the solution wanted comes in and the solution found goes out. HiGHS solves the programs.
 
 Beside it: the LP relaxation as a layer with LPGD, whose rows are used in the integer program
 afterwards; a network from costs to solutions without any program; and the box alone.
@@ -40,6 +40,7 @@ RELAXED = "LP relaxation, LPGD"
 NETWORK = "network"
 METHODS = (COMBOPT, RELAXED, NETWORK)
 BOUNDS = {"binary": (0.0, 1.0), "dense": (-5.0, 5.0)}
+PENALTY = 10.0  # of a relaxed row, for costs and rows of norm 1
 DISTANCE = 0.2  # of a row from the point it is drawn around
 
 
@@ -168,8 +169,18 @@ class ConstraintLayer(nn.Module):
         """What the layer is trained on: the integer solution, or the relaxed one."""
         G, h = self.constraints()
         if self.relaxed:
-            bounds = torch.full_like(costs[0], self.low), torch.full_like(costs[0], self.high)
-            solution = solve_lp(costs, G, h, lb=bounds[0], ub=bounds[1], gradient=self.gradient)
+            low, high = torch.full_like(costs[0], self.low), torch.full_like(costs[0], self.high)
+            # elastic: rows that leave nothing feasible must still be told where to go
+            solution = solve_lp(
+                costs,
+                G,
+                h,
+                lb=low,
+                ub=high,
+                gradient=self.gradient,
+                elastic=True,
+                elastic_penalty=PENALTY,
+            )
             return solution.x
         x: Tensor = self.integer(costs, G=G, h=h).x
         return x

@@ -55,7 +55,7 @@ class Settings:
     data_seed: int = 0
     seeds: int = field(default=5, metadata=GRID)
     methods: tuple[str, ...] = field(default=METHODS, metadata=GRID)
-    taus: tuple[float, ...] = field(default=(0.1, 1.0, 10.0, 100.0), metadata=GRID)  # relative
+    taus: tuple[float, ...] = field(default=(0.01, 0.1, 1.0, 10.0), metadata=GRID)  # relative
 
 
 FULL = Settings()
@@ -95,7 +95,7 @@ class Rows(NamedTuple):
     """Images [N, n, 8, 8] as indices into a set of images, and their ranks [N, n] from 1 on."""
 
     images: Tensor  # [M, 1, 8, 8]
-    index: Tensor  # [N, n]
+    which: Tensor  # [N, n]
     ranks: Tensor
 
 
@@ -188,7 +188,7 @@ def train(run: Run, settings: Settings, log: Log) -> dict[str, Any]:
     log(0, {"seconds": 0.0, **figures})
     for step in range(1, settings.epochs * per_epoch + 1):
         index = batch_indices(step - 1, settings.train, settings.batch, run["seed"])
-        images, ranks = rows.images[rows.index[index]], rows.ranks[index]
+        images, ranks = rows.images[rows.which[index]], rows.ranks[index]
         begun = time.perf_counter()
         loss = loss_of(model(images), ranks)
         optimizer.zero_grad(set_to_none=True)
@@ -205,7 +205,7 @@ def train(run: Run, settings: Settings, log: Log) -> dict[str, Any]:
 @torch.no_grad()
 def evaluate(model: nn.Module, rows: Rows) -> dict[str, float]:
     """Share of images at their place, of rows sorted, and Kendall's tau."""
-    scores = model(rows.images)[rows.index]
+    scores = model(rows.images)[rows.which]
     ranks = scores.argsort(-1).argsort(-1) + 1
     right = ranks == rows.ranks
     signs = [(r.unsqueeze(-1) - r.unsqueeze(-2)).sign() for r in (ranks.float(), rows.ranks)]

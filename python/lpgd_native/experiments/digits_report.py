@@ -25,24 +25,23 @@ def families(results: Results) -> dict[str, list[Run]]:
 
 def name_of(run: Run) -> str:
     """What a method is called."""
-    return run["method"] + ("" if run["tau"] is None else f", tau {run['tau']:g}")
+    return str(run["method"]) + ("" if run["tau"] is None else f", tau {run['tau']:g}")
 
 
 def markdown(results: Results, settings: Any) -> str:
     """All methods, all taus."""
-    rows = []
-    for members in families(results).values():
-        for run in members:
-            rows.append(
-                [
-                    name_of(run),
-                    percent(results.mean("rows", **run)),
-                    percent(results.mean("places", **run)),
-                    f"{results.mean('kendall', **run)}",
-                    percent(results.mean("train_places", **run)),
-                    f"{1e3 * results.mean('seconds_per_step', **run).value:.1f}",
-                ]
-            )
+    rows = [
+        [
+            name_of(run),
+            percent(results.mean("rows", **run)),
+            percent(results.mean("places", **run)),
+            f"{results.mean('kendall', **run)}",
+            percent(results.mean("train_places", **run)),
+            f"{1e3 * results.mean('seconds_per_step', **run).value:.1f}",
+        ]
+        for members in families(results).values()
+        for run in members
+    ]
     headings = ["gradient", "rows sorted, %", "images at their place, %", "Kendall's tau"]
     headings += ["at their place in training, %", "ms a step"]
     return (
@@ -85,8 +84,8 @@ def plot(results: Results, settings: Any, path: Path) -> None:
             )
     left.set(xlabel="epochs", ylabel="test rows sorted, %", title="Best tau of each, by training")
     right.set(xscale="log", xlabel="tau (relative)", title="After the last epoch")
+    left.legend(frameon=False, fontsize=8)  # the colours are the same on the right
     for axes in (left, right):
-        axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=100)

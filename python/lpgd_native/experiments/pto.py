@@ -1,8 +1,8 @@
 """Predict, then optimise: a linear map from features to costs, judged by the decisions it leads to.
 
-Three problems (shortest path on a 5x5 grid, a knapsack of 32 items and two resources, assignment of
-8 to 8) with PyEPO's data: the costs are a polynomial of the features, so a linear predictor is wrong
-in a way that depends on the degree, and what it is trained on decides what it gets right.
+Three problems (shortest path on a 5x5 grid, a knapsack of 32 items and two resources, assignment
+of 8 to 8) with PyEPO's data: the costs are a polynomial of the features, so a linear predictor is
+wrong in a way that depends on the degree, and what it is trained on decides what it gets right.
 
 Every method trains the same predictor from the same start on the same batches for the same epochs:
 strategies and losses of this package over its native oracles, and PyEPO's own modules over PyEPO's
@@ -159,7 +159,8 @@ def make_loss(run: Run, problem: Problem, settings: Settings) -> Loss:
 
     def regret(predicted: Tensor, batch: Sample) -> Tensor:
         x = layer(shaped(sign * predicted)).x.reshape(batch.costs.shape)
-        return sign * ((batch.costs * x).sum(-1) - batch.objectives).mean()
+        lost: Tensor = sign * ((batch.costs * x).sum(-1) - batch.objectives).mean()
+        return lost
 
     return regret
 

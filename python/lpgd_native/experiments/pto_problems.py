@@ -63,7 +63,7 @@ def make_problem(name: str, train: int, test: int, degree: int, noise: float, se
     shortest = require("pyepo.data.shortestpath", "pyepo")
     knapsack = require("pyepo.data.knapsack", "pyepo")
     count, sign, weights = train + test, 1.0, None
-    oracle: Oracle
+    oracle: Any
     if name == "shortest path":
         grid = (GRID_SIDE, GRID_SIDE)
         features, costs = shortest.genData(count, FEATURES, grid, degree, noise, seed)

@@ -120,6 +120,7 @@ def make_loss(
 
     def loss(predicted: Tensor, batch: Sample) -> Tensor:
         value = (batch.costs * layer(predicted)).sum(-1)
-        return problem.sign * (value - batch.objectives).mean()
+        regret: Tensor = problem.sign * (value - batch.objectives).mean()
+        return regret
 
     return loss

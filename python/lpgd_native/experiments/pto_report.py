@@ -48,7 +48,7 @@ def problems_of(results: Results) -> list[str]:
 
 def name_of(method: Run) -> str:
     """What a method is called."""
-    return method["method"] + ("" if method["tau"] is None else f", tau {method['tau']:g}")
+    return str(method["method"]) + ("" if method["tau"] is None else f", tau {method['tau']:g}")
 
 
 def markdown(results: Results, settings: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ class StudyOption(NamedTuple):
     """An option that only some studies have."""
 
     name: str  # as an attribute; --with-dashes on the command line
-    kind: Callable[[str], Any]
+    kind: Callable[[str], Any] | None  # of its argument; None: a flag
     help: str
 
 
@@ -52,7 +53,11 @@ STUDIES = (
         "sudoku",
         "lpgd_native.experiments.sudoku",
         "learn the rules of Sudoku as the equalities of a QP or LP",
-        (StudyOption("size", int, "4 or 9 (default: 4)"), _EPOCHS),
+        (
+            StudyOption("size", int, "4 or 9 (default: 4)"),
+            StudyOption("peers", None, "ffolayer beside (pip install ffolayer osqp)"),
+            _EPOCHS,
+        ),
     ),
     StudyEntry(
         "pto",
@@ -96,9 +101,11 @@ def add_options(parser: argparse.ArgumentParser, entry: StudyEntry) -> None:
         "--report", action="store_true", help="only the tables of what --out holds, no new runs"
     )
     for option in entry.options:
-        parser.add_argument(
-            "--" + option.name.replace("_", "-"), type=option.kind, help=option.help
-        )
+        name = "--" + option.name.replace("_", "-")
+        if option.kind is None:
+            parser.add_argument(name, action="store_true", help=option.help)
+        else:
+            parser.add_argument(name, type=option.kind, help=option.help)
 
 
 def add_commands(subparsers: Any) -> None:
@@ -116,14 +123,16 @@ def add_commands(subparsers: Any) -> None:
 
 def command_line(entry: StudyEntry, arguments: argparse.Namespace) -> str:
     """The command that gives these results, for the report."""
-    words = [f"lpgd-native train {entry.name}"]
-    words += [f"--{flag}" for flag in ("quick", "full") if getattr(arguments, flag)]
+    parts = [f"lpgd-native train {entry.name}"]
+    parts += [f"--{flag}" for flag in ("quick", "full") if getattr(arguments, flag)]
     for name in ("seeds", "threads", *(option.name for option in entry.options)):
         value = getattr(arguments, name)
-        if value is not None:
-            shown = ",".join(value) if isinstance(value, list) else str(value)
-            words.append(f"--{name.replace('_', '-')} {shown}")
-    return " ".join(words)
+        if value is None or value is False:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        shown = ",".join(value) if isinstance(value, list) else str(value)
+        parts.append(option if value is True else f"{option} {shlex.quote(shown)}")
+    return " ".join(parts)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -294,9 +294,11 @@ def execute(study: Study, options: Options) -> int:
         print(f"lpgd-native: no runs of these settings in {options.out}", file=sys.stderr)
         return 1
     write_csv(results, options.out / f"{study.NAME}.csv")
+    command = options.command or f"lpgd-native train {study.NAME}"
+    minutes = results.seconds() / 60
     text = (
-        f"## {study.TITLE}\n\n```sh\n{options.command or f'lpgd-native train {study.NAME}'}\n```\n\n"
-        f"{len(results.runs)} runs, seeds: {settings.seeds}, {results.seconds() / 60:.1f} min in all "
+        f"## {study.TITLE}\n\n```sh\n{command}\n```\n\n"
+        f"{len(results.runs)} runs, seeds: {settings.seeds}, {minutes:.1f} min in all "
         f"({machine()}). Where ± is: Student's 95 % interval over the seeds.\n\n"
         f"{study.markdown(results, settings)}"
     )

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices
 from lpgd_native.experiments.sudoku_data import make_puzzles, one_hot, rules
+from lpgd_native.experiments.sudoku_peers import FFOLAYER, FFOSudoku
 from lpgd_native.experiments.sudoku_report import IMPLICIT, markdown, plot
 from lpgd_native.gradients import LPGD, Envelope, GradientStrategy, Implicit
 from lpgd_native.nn import QPLayer
@@ -61,6 +62,7 @@ class Settings:
     envelopes: tuple[Envelope, ...] = field(default=ENVELOPES, metadata=GRID)
     taus: tuple[float, ...] = field(default=(1e-4, 1e-2, 1.0, 1e2, 1e3, 1e4, 1e5), metadata=GRID)
     rhos: tuple[float, ...] = field(default=(0.0, 0.1), metadata=GRID)
+    peers: bool = field(default=False, metadata=GRID)  # ffolayer, on the QP
 
 
 FULL = Settings()
@@ -83,6 +85,7 @@ def make_settings(options: Options) -> Settings:
             settings, box=3, train=train, test=test, batch=batch, epochs=epochs, problems=("QP",),
             envelopes=("average",),
         )  # fmt: skip
+    settings = replace(settings, peers=bool(options.extra.get("peers")))
     if options.extra.get("epochs"):
         settings = replace(settings, epochs=options.extra["epochs"])
     return settings if options.seeds is None else replace(settings, seeds=options.seeds)
@@ -93,6 +96,8 @@ def plan(settings: Settings) -> list[Run]:
     runs: list[Run] = []
     for seed, problem in itertools.product(range(settings.seeds), settings.problems):
         runs.append({"problem": problem, "method": IMPLICIT, "tau": None, "rho": None})
+        if settings.peers and problem == "QP":
+            runs.append({"problem": problem, "method": FFOLAYER, "tau": None, "rho": None})
         grid = itertools.product(settings.envelopes, settings.rhos, settings.taus)
         runs += [
             {"problem": problem, "method": f"LPGD {envelope}", "tau": tau, "rho": rho}
@@ -105,7 +110,7 @@ def plan(settings: Settings) -> list[Run]:
 
 def strategy(run: Run) -> GradientStrategy:
     """How a run differentiates."""
-    if run["method"] == IMPLICIT:
+    if run["method"] in (IMPLICIT, FFOLAYER):
         return Implicit()
     return LPGD(run["tau"], rho=run["rho"], envelope=run["method"].removeprefix("LPGD "))
 
@@ -160,7 +165,7 @@ def evaluate(model: nn.Module, puzzles: Tensor, solutions: Tensor, box: int) -> 
     """Mean squared error, and the share of boards with a wrong cell after the argmax."""
     side = box * box
     squares, wrong, failed = 0.0, 0, 0
-    for p, y in zip(puzzles.split(500), solutions.split(500), strict=True):
+    for p, y in zip(torch.split(puzzles, 500), torch.split(solutions, 500), strict=True):
         x, status = model(p)
         squares += float((x - y).square().sum())
         mine, its = (t.reshape(len(p), -1, side).argmax(-1) for t in (x, y))
@@ -177,7 +182,9 @@ def train(run: Run, settings: Settings, log: Log) -> dict[str, Any]:
     """One layer, from the start of its seed on; time is that of the steps alone."""
     data = make_data(settings.box, settings.train, settings.test, settings.data_seed)
     quadratic = settings.quadratic if run["problem"] == "QP" else 0.0
-    model = SudokuLayer(settings.box, quadratic, strategy(run), run["seed"])
+    model: nn.Module = SudokuLayer(settings.box, quadratic, strategy(run), run["seed"])
+    if run["method"] == FFOLAYER:
+        model = FFOSudoku(model, quadratic)
     return train_model(model, run, settings, data, log)
 
 

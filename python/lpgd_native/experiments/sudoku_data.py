@@ -129,7 +129,8 @@ def make_puzzles(box: int, count: int, seed: int = 0) -> Puzzles:
     rng = np.random.default_rng([seed, box])
     bases = [np.stack(make_puzzle(box, rng)) for _ in range(BASES[box])]
     seen: set[bytes] = set()
-    clues, solutions = [], []
+    clues: list[Array] = []
+    solutions: list[Array] = []
     while len(clues) < count:
         puzzle, solution = _shuffled(bases[rng.integers(len(bases))], box, rng)
         if (key := puzzle.tobytes()) not in seen:
@@ -142,7 +143,8 @@ def make_puzzles(box: int, count: int, seed: int = 0) -> Puzzles:
 def one_hot(boards: Array, box: int) -> Array:
     """[N, side^2] to [N, side^3] float64, a cell's digits next to each other; empty cells zero."""
     side = box * box
-    return (boards[..., None] == np.arange(1, side + 1)).astype(np.float64).reshape(len(boards), -1)
+    hot: Array = boards[..., None] == np.arange(1, side + 1)
+    return hot.reshape(len(boards), -1).astype(np.float64)
 
 
 def is_solution(boards: Array, box: int) -> Array:

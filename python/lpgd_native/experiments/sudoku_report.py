@@ -87,7 +87,8 @@ def markdown(results: Results, settings: Any) -> str:
     side = settings.box**2
     text = (
         f"{side}x{side} boards, {settings.train:,} for training and {settings.test:,} for tests, "
-        f"{settings.epochs} epochs in batches of {settings.batch}, Adam {settings.learning_rate:g}. "
+        f"{settings.epochs} epochs in batches of {settings.batch}, Adam "
+        f"{settings.learning_rate:g}. "
         f"tau: that with the least training loss. To {100 * GOAL:.0f} %: epochs and seconds of "
         "training until at most that share of the test boards has a wrong cell; looked at "
         f"{settings.evaluations} times an epoch. Not solved: items with a status other than ok; "
