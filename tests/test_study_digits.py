@@ -83,19 +83,19 @@ def test_pairwise_loss_by_hand():
     [
         ("pairwise logistic", None),
         ("LPGD average", 10.0),
-        ("blackbox", 10.0),
+        ("blackbox", 0.01),
         ("perturbed", None),
         ("I-MLE", None),
     ],
 )
 def test_training_learns_to_sort(method, tau):
-    settings = replace(TINY, train=400, test=200, epochs=3, batch=25)
+    settings = replace(TINY, train=400, test=200, epochs=4, batch=25)
     points = []
     run = {"method": method, "tau": tau, "seed": 0}
     result = digits.train(run, settings, lambda step, values: points.append(values))
-    assert len(points) == 4
+    assert len(points) == 5
     assert abs(points[0]["kendall"]) < 0.35  # chance
-    assert result["kendall"] > 0.55
+    assert result["kendall"] > 0.5
     assert result["train_places"] > 0.4
 
 

@@ -55,11 +55,11 @@ class Settings:
     data_seed: int = 0
     seeds: int = field(default=5, metadata=GRID)
     methods: tuple[str, ...] = field(default=METHODS, metadata=GRID)
-    taus: tuple[float, ...] = field(default=(0.01, 0.1, 1.0, 10.0), metadata=GRID)  # relative
+    taus: tuple[float, ...] = field(default=(1e-3, 1e-2, 0.1, 1.0, 10.0), metadata=GRID)  # relative
 
 
 FULL = Settings()
-SHORT = replace(FULL, train=2_000, test=500, epochs=4, seeds=2)
+SHORT = replace(FULL, train=2_000, test=500, epochs=4, seeds=2, taus=(1e-2, 1.0))
 QUICK = replace(
     SHORT, length=5, train=500, test=200, epochs=4, seeds=1, methods=METHODS[:2], taus=(10.0,)
 )

@@ -53,11 +53,11 @@ METHODS = (
 class Settings:
     """Everything that defines the study."""
 
-    train: int = 500
+    train: int = 320
     test: int = 1_000
     epochs: int = 10
     batch: int = 32
-    learning_rate: float = 1e-2
+    learning_rate: float = 5e-2
     samples: int = 4  # of noise: perturbed, Fenchel-Young, I-MLE
     sigma: float = 1.0  # PyEPO's default
     lam: float = 10.0  # of blackbox and I-MLE: PyEPO's default
@@ -72,7 +72,7 @@ class Settings:
 
 FULL = Settings()
 SHORT = replace(
-    FULL, train=256, test=500, epochs=5, samples=4, seeds=2, degrees=(4,), noises=(0.5,)
+    FULL, train=192, test=500, epochs=5, samples=4, seeds=2, degrees=(4,), noises=(0.5,)
 )
 QUICK = replace(
     SHORT, train=96, test=96, epochs=4, samples=2, seeds=1, taus=(1.0,), problems=PROBLEMS[:1]

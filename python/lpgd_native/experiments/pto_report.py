@@ -92,52 +92,85 @@ def verdict(results: Results, problem: str) -> str:
     return f"A step of PyEPO ({', '.join(solver)}) over one of ours: {', '.join(parts)}.\n"
 
 
+def best_of(results: Results, problem: str) -> list[tuple[str, list[Run]]]:
+    """Methods by name, ours and PyEPO's; of several taus the one with the least training regret."""
+    named: dict[str, dict[str, Run]] = {}
+    for method in methods_of(results, problem):
+        members = named.setdefault(method["method"], {})
+        held = members.get(method["by"])
+
+        def regret(run: Run) -> float:
+            return results.mean("train_regret", problem=problem, **run).value
+
+        if held is None or regret(method) < regret(held):
+            members[method["by"]] = method
+    return [(name, list(members.values())) for name, members in sorted(named.items())]
+
+
 def plot(results: Results, settings: Any, path: Path) -> None:
-    """Regret against the time of a step, a row for each problem, a column for each case."""
+    """A row for each problem: regret in each case, then the time of a step; a line for a method."""
     require("matplotlib").use("Agg")
     plt = require("matplotlib.pyplot")
     problems = problems_of(results)
     columns = max(len(cases_of(results, problem)) for problem in problems)
     figure, grid = plt.subplots(
         len(problems),
-        columns,
-        figsize=(max(7.5, 4.2 * columns), 3.8 * len(problems)),
+        columns + 1,
+        figsize=(2.6 + 2.5 * (columns + 1), 3.2 * len(problems)),
         layout="constrained",
         squeeze=False,
+        sharey="row",
     )
     for row, problem in zip(grid, problems, strict=True):
-        for axes, case in zip(row, cases_of(results, problem), strict=False):
-            for method in methods_of(results, problem):
-                labels = {"problem": problem, **case, **method}
-                step = results.mean("seconds_per_step", **labels)
-                regret = results.mean("test_regret", **labels)
-                if math.isnan(step.value):
-                    continue
-                axes.errorbar(
-                    [1e3 * step.value],
-                    [100 * regret.value],
-                    yerr=[0.0 if math.isnan(regret.half) else 100 * regret.half],
-                    fmt="o",
-                    ms=4,
-                    capsize=2,
-                    color=COLOURS[method["by"]],
-                )
-                axes.annotate(
-                    name_of(method),
-                    (1e3 * step.value, 100 * regret.value),
-                    xytext=(5, 3),
-                    textcoords="offset points",
-                    fontsize=7,
-                    color=COLOURS[method["by"]],
-                )
-            axes.set(xscale="log", xlabel="ms a training step", ylabel="normalised regret, %")
-            axes.set_title(f"{problem}, degree {case['degree']}, noise {case['noise']:g}")
-            axes.margins(x=0.25, y=0.12)
+        named = best_of(results, problem)
+        panels = [*cases_of(results, problem), {}]
+        for axes, case in zip([*row[: len(panels) - 1], row[-1]], panels, strict=True):
+            key, scale = ("test_regret", 100.0) if case else ("seconds_per_step", 1e3)
+            for place, (_, members) in enumerate(named):
+                for method in members:
+                    mean = results.mean(key, problem=problem, **case, **method)
+                    axes.errorbar(
+                        [scale * mean.value],
+                        [place + (0.14 if method["by"] == THEIRS else -0.14)],
+                        xerr=[0.0 if math.isnan(mean.half) or not case else scale * mean.half],
+                        fmt="o",
+                        ms=4.5,
+                        lw=1.2,
+                        capsize=2,
+                        color=COLOURS[method["by"]],
+                    )
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
+            if case:
+                axes.set_title(
+                    f"{problem}\ndegree {case['degree']}, noise {case['noise']:g}", fontsize=9
+                )
+                axes.set_xlabel("normalised regret, %")
+                axes.set_xlim(0, min(axes.get_xlim()[1], 3 * _middle(results, problem, case)))
+            else:
+                axes.set(xscale="log", xlabel="ms a training step")
+                axes.xaxis.set_minor_formatter(plt.NullFormatter())
+                axes.margins(x=0.2)
+                axes.set_title(f"{problem}\ntime", fontsize=9)
+        names = [
+            f"{name}, tau {tau:g}" if (tau := members[0]["tau"]) is not None else name
+            for name, members in named
+        ]
+        row[0].set_yticks(range(len(names)), names)
+        row[0].invert_yaxis()
     handles = [
         plt.Line2D([], [], marker="o", ls="", color=c, label=by) for by, c in COLOURS.items()
     ]
-    grid[0, 0].legend(handles=handles, frameon=False, fontsize=8)
+    figure.legend(handles=handles, frameon=False, ncols=2, loc="outside lower center")
     figure.savefig(path, dpi=100)
     plt.close(figure)
+
+
+def _middle(results: Results, problem: str, case: Run) -> float:
+    """The middle one of the methods' regrets, percent: wide intervals must not hide the others."""
+    values = sorted(
+        100 * results.mean("test_regret", problem=problem, **case, **method).value
+        for _, members in best_of(results, problem)
+        for method in members
+    )
+    return values[len(values) // 2] if values else 1.0
