@@ -87,5 +87,5 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     whole = check_command(constraints, "constraints", tmp_path, monkeypatch, capsys)
     assert len(whole) == 3
     text = (tmp_path / "whole" / "constraints.md").read_text()
-    assert "| learned by | 1 rows | ms a step |" in text
+    assert "| learned by | 1 row | ms a step |" in text
     assert "| box alone |" in text

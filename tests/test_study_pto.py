@@ -115,14 +115,14 @@ def test_losses_without_noise_are_those_of_pyepo(name, method):
     assert float(found[0][1].abs().max()) > 0
 
 
-@pytest.mark.parametrize("by", [OURS, THEIRS])
-@pytest.mark.parametrize(
-    "method",
-    ["two-stage", "SPO+", "perturbed FY", "blackbox", "LPGD average", "perturbed", "I-MLE"],
-)
+LEARNING = [
+    *((OURS, method) for method in pto.METHODS if method != "identity"),
+    *((THEIRS, method) for method in pto_pyepo.METHODS if method != "identity"),
+]
+
+
+@pytest.mark.parametrize(("by", "method"), LEARNING)
 def test_training_lowers_the_regret(by, method):
-    if by == THEIRS and method not in pto_pyepo.METHODS:
-        pytest.skip("ours only")
     settings = replace(TINY, train=160, test=100, epochs=6, learning_rate=5e-2)
     labels = {"problem": "shortest path", "degree": 4, "noise": 0.0, "seed": 0}
     run = {**labels, "by": by, "method": method, "tau": 1.0 if method.startswith("LPGD") else None}

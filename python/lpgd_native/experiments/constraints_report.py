@@ -45,7 +45,11 @@ def markdown(results: Results, settings: Any) -> str:
             lines.append([method, *map(percent, shares), f"{1e3 * step.value:.1f}"])
         shares = (results.mean(BOX, kind=kind, rows=count, method=methods[0]) for count in rows)
         lines.append(["box alone", *map(percent, shares), "-"])
-        headings = ["learned by", *(f"{count} rows" for count in rows), "ms a step"]
+        headings = [
+            "learned by",
+            *(f"{count} row{'s' * (count > 1)}" for count in rows),
+            "ms a step",
+        ]
         text += f"\n**{kind}**\n\n{table(headings, lines)}"
     return text
 

@@ -21,7 +21,9 @@ COLOURS = {
 
 
 def percent(mean: Mean) -> str:
-    """A share, as a percentage with its interval."""
+    """A share, as a percentage with its interval; a dash where no run is there yet."""
+    if math.isnan(mean.value):
+        return "-"
     if math.isnan(mean.half):
         return f"{100 * mean.value:.1f}"
     return f"{100 * mean.value:.1f} ± {100 * mean.half:.1f}"
