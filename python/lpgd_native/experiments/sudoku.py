@@ -79,12 +79,22 @@ def make_settings(options: Options) -> Settings:
     if size not in (4, 9):
         raise ValueError(f"train sudoku: --size must be 4 or 9, got {size}")
     if size == 9:
-        small = {"quick": (16, 8, 8, 1), "short": (96, 32, 16, 2), "full": (512, 128, 16, 8)}
+        small = {"quick": (16, 8, 8, 1), "short": (96, 32, 16, 2), "full": (256, 64, 16, 8)}
         train, test, batch, epochs = small[options.mode]
         settings = replace(
-            settings, box=3, train=train, test=test, batch=batch, epochs=epochs, problems=("QP",),
+            settings,
+            box=3,
+            train=train,
+            test=test,
+            batch=batch,
+            epochs=epochs,
+            evaluations=1,
+            seeds=min(settings.seeds, 2),
+            problems=("QP",),
             envelopes=("average",),
-        )  # fmt: skip
+            taus=tuple(tau for tau in settings.taus if tau >= 100),
+            rhos=settings.rhos[:1],
+        )
     settings = replace(settings, peers=bool(options.extra.get("peers")))
     if options.extra.get("epochs"):
         settings = replace(settings, epochs=options.extra["epochs"])
