@@ -358,7 +358,11 @@ def test_info_command(capsys):
 
 
 def test_missing_extra_says_what_to_install(monkeypatch, capsys):
+    found = experiments.importlib.import_module
+
     def missing(name):
+        if name.startswith("lpgd_native"):
+            return found(name)
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(experiments.importlib, "import_module", missing)
@@ -368,7 +372,5 @@ def test_missing_extra_says_what_to_install(monkeypatch, capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["demo", "--seeds", "0"], ["fly"]])
 def test_bad_arguments_exit_with_usage(arguments, capsys):
-    with pytest.raises(SystemExit) as error:
-        cli.main(arguments)
-    assert error.value.code == 2
-    assert "usage: lpgd-native" in capsys.readouterr().err
+    assert cli.main(arguments) == 2
+    assert "Usage: lpgd-native" in capsys.readouterr().err

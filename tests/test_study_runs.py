@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import importlib.util
 import json
 import math
@@ -40,13 +41,17 @@ def make_study(calls):
     )
 
 
+def run(study, options):
+    return runs.execute(study, study.make_settings(options), options)
+
+
 def test_runs_are_made_once_and_more_seeds_are_added(tmp_path, capsys):
     calls = []
     study, options = make_study(calls), Options(tmp_path / "out")
-    assert runs.execute(study, options) == 0
-    assert runs.execute(study, options) == 0
+    assert run(study, options) == 0
+    assert run(study, options) == 0
     assert [run["seed"] for run in calls] == [0, 1]
-    assert runs.execute(study, replace(options, seeds=3)) == 0
+    assert run(study, replace(options, seeds=3)) == 0
     assert [run["seed"] for run in calls] == [0, 1, 2]
     text = (tmp_path / "out" / "toy.md").read_text()
     assert text.startswith("## A toy\n\n```sh\nlpgd-native train toy\n```\n\n3 runs, seeds: 3")
@@ -57,16 +62,16 @@ def test_runs_are_made_once_and_more_seeds_are_added(tmp_path, capsys):
     assert [float(row["value"]) for row in rows] == [0, 2, 4, 1, 3, 5, 2, 4, 6]
     assert rows[3] == {"method": "a b", "tau": "", "seed": "1", "step": "0", "value": "1.0"}
     # fewer seeds: the report holds what was asked for
-    assert runs.execute(study, replace(options, seeds=1)) == 0
+    assert run(study, replace(options, seeds=1)) == 0
     assert (tmp_path / "out" / "toy.md").read_text().endswith("end 4.0000\n")
 
 
 def test_other_settings_are_other_runs(tmp_path, capsys):
     calls = []
     study, options = make_study(calls), Options(tmp_path, seeds=1)
-    assert runs.execute(study, options) == 0
+    assert run(study, options) == 0
     study.make_settings = lambda options: Settings(slope=3.0, seeds=1)
-    assert runs.execute(study, options) == 0
+    assert run(study, options) == 0
     assert len(calls) == 2
     assert "end 6.0000" in (tmp_path / "toy.md").read_text()
 
@@ -80,13 +85,13 @@ def test_a_failing_run_leaves_no_file(tmp_path):
 
     study.train = fail
     with pytest.raises(RuntimeError, match="no"):
-        runs.execute(study, Options(tmp_path))
+        run(study, Options(tmp_path))
     assert not list(tmp_path.rglob("*.json*"))
 
 
 def test_report_alone_makes_no_runs(tmp_path, capsys):
     calls = []
-    assert runs.execute(make_study(calls), Options(tmp_path, report_only=True)) == 1
+    assert run(make_study(calls), Options(tmp_path, report_only=True)) == 1
     assert not calls
     assert "no runs of these settings" in capsys.readouterr().err
 
@@ -98,7 +103,7 @@ def test_a_picture_needs_matplotlib(tmp_path, capsys):
         raise ModuleNotFoundError("matplotlib is not installed")
 
     study.plot = plot
-    assert runs.execute(study, Options(tmp_path)) == 0
+    assert run(study, Options(tmp_path)) == 0
     assert "no picture: matplotlib is not installed" in capsys.readouterr().out
 
 
@@ -142,31 +147,81 @@ def test_curves_end_where_the_shortest_does():
     assert runs.curves(made, "x", "y") == ([0.5, 1.5], [[0, 10], [0, 1]])
 
 
+def test_json_alone_on_standard_output(tmp_path, capsys):
+    assert run(make_study([]), Options(tmp_path, seeds=1, as_json=True)) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["settings"]["slope"] == 2.0
+    assert [r["result"]["end"] for r in document["runs"]] == [4.0]
+    assert "[1/1]" in err
+    assert "## A toy" in err
+
+
 # command line
 
-
-@pytest.mark.parametrize("entry", registry.STUDIES, ids=lambda entry: entry.name)
-def test_every_study_has_help(entry, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["train", entry.name, "--help"])
-    assert stopped.value.code == 0
-    out = capsys.readouterr().out
-    for word in ("--full", "--quick", "--seeds", *(f"--{o.name}" for o in entry.options)):
-        assert word in out
+NAMES = ("sudoku", "pto", "constraints", "digits", "portfolio")
 
 
-def test_the_command_of_a_report_gives_the_same_study():
-    entry = next(e for e in registry.STUDIES if e.name == "sudoku")
-    arguments = cli.make_parser().parse_args(
-        ["train", "sudoku", "--full", "--seeds", "3", "--size", "9", "--out", "x"]
+@pytest.mark.parametrize("name", NAMES)
+def test_every_study_has_its_command_and_modes(name, tmp_path):
+    command = importlib.import_module(registry.STUDIES[name])
+    assert command.command.__doc__
+    module = {"portfolio": "portfolio_folds"}.get(name, name)
+    study = importlib.import_module(f"lpgd_native.experiments.{module}")
+    assert name == study.NAME
+    counts = []
+    for mode in ("quick", "short", "full"):
+        options = Options(tmp_path, mode=mode, first_seed=7)
+        settings = study.make_settings(options)
+        plan = study.plan(settings)
+        made = [run_name(run) for run in plan]
+        assert len(set(made)) == len(made)
+        counts.append(len(made))
+        if name != "portfolio":
+            assert {run["seed"] for run in plan} == set(range(7, 7 + settings.seeds))
+        assert study.make_settings(replace(options, seeds=3)).seeds == 3
+    assert counts == sorted(counts)
+
+
+def started(monkeypatch, *arguments):
+    """The options that a command line starts a study with."""
+    seen = []
+    monkeypatch.setattr(
+        runs, "execute", lambda study, settings, options: seen.append((settings, options)) or 0
     )
-    line = registry.command_line(entry, arguments)
-    assert line == "lpgd-native train sudoku --full --seeds 3 --size 9"
+    assert cli.main(["train", *arguments]) == 0
+    return seen[0]
 
 
-def test_bad_settings_exit_with_a_message(capsys, tmp_path):
-    assert cli.main(["train", "sudoku", "--size", "5", "--out", str(tmp_path)]) == 2
-    assert "--size must be 4 or 9, got 5" in capsys.readouterr().err
+def test_the_command_of_a_report_gives_the_same_study(monkeypatch, tmp_path):
+    line = "sudoku --full --seeds 3 --size 9 --peers"
+    settings, options = started(monkeypatch, *line.split(), "--out", str(tmp_path))
+    assert options.command == "lpgd-native train sudoku --full --seeds 3 --size 9 --peers"
+    assert (settings.box, settings.seeds, settings.peers) == (3, 3, True)
+    assert options.out == tmp_path
+    settings, options = started(monkeypatch, "pto", "--problems", "shortest path, knapsack")
+    assert options.command == "lpgd-native train pto --problems 'shortest path, knapsack'"
+    assert settings.problems == ("shortest path", "knapsack")
+    assert options.out.name == "pto"
+    settings, options = started(monkeypatch, "digits", "--length", "5", "--seed", "2", "--quick")
+    assert options.command == "lpgd-native train digits --quick --seed 2 --length 5"
+    assert (settings.length, settings.first_seed) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sudoku --size 5", "size must be 4 or 9, got 5"),
+        ("pto --problems tour", "unknown problem 'tour', known are shortest path"),
+        ("digits --length 11", "11 is not in the range"),
+        ("portfolio --folds 11", "at most 10 folds, got 11"),
+        ("sudoku --quick --full", "can't be given together"),
+    ],
+)
+def test_bad_options_are_wrong_usage(line, message, capsys):
+    assert cli.main(["train", *line.split()]) == 2
+    err = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert message in err
 
 
 def test_tensorboard_is_named_if_it_is_missing(tmp_path, capsys):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from lpgd_native.experiments import require
 from lpgd_native.experiments.constraints_report import BOX, markdown, plot
-from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices
+from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices, seeded, seeds_of
 from lpgd_native.gradients import LPGD, CombOpt
 from lpgd_native.oracles import LPOracle, OracleLayer
 from lpgd_native.qp import solve_lp
@@ -60,6 +60,7 @@ class Settings:
     hidden: int = 512
     evaluations: int = 5
     seeds: int = field(default=5, metadata=GRID)
+    first_seed: int = field(default=0, metadata=GRID)
     kinds: tuple[str, ...] = field(default=tuple(BOUNDS), metadata=GRID)
     rows: tuple[int, ...] = field(default=(1, 2, 4, 8), metadata=GRID)
     methods: tuple[str, ...] = field(default=METHODS, metadata=GRID)
@@ -75,18 +76,12 @@ QUICK = replace(
 def make_settings(options: Options) -> Settings:
     """The settings of a mode."""
     settings = {"quick": QUICK, "short": SHORT, "full": FULL}[options.mode]
-    if options.seeds is not None:
-        settings = replace(settings, seeds=options.seeds)
-    if options.extra.get("epochs"):
-        settings = replace(settings, epochs=options.extra["epochs"])
-    return settings
+    return seeded(settings, options)
 
 
 def plan(settings: Settings) -> list[Run]:
     """The methods of a program side by side."""
-    cases = itertools.product(
-        range(settings.seeds), settings.kinds, settings.rows, settings.methods
-    )
+    cases = itertools.product(seeds_of(settings), settings.kinds, settings.rows, settings.methods)
     return [
         {"kind": kind, "rows": rows, "method": method, "seed": seed}
         for seed, kind, rows, method in cases

@@ -28,8 +28,12 @@ class processes:
     """The processes of ``torchrun``, if it started us: rank, count, and a group while we are
     inside.
 
-    gloo on the CPU, nccl where there are GPUs for all of them.
+    gloo on the CPU, nccl where there are GPUs for all of them. `device` overrides the choice: the
+    CPU, or a GPU of a single process.
     """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.wanted = device
 
     def __enter__(self) -> processes:
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -38,10 +42,13 @@ class processes:
         if self.count > 1:
             local = int(os.environ.get("LOCAL_RANK", "0"))
             gpus = torch.cuda.is_available() and torch.cuda.device_count() > local
+            gpus = gpus and (self.wanted is None or self.wanted.type == "cuda")
             if gpus:
                 self.device = torch.device("cuda", local)
                 torch.cuda.set_device(self.device)
             torch.distributed.init_process_group("nccl" if gpus else "gloo")
+        elif self.wanted is not None:
+            self.device = self.wanted
         elif torch.cuda.is_available():
             self.device = torch.device("cuda")
         return self

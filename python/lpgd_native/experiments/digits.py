@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from lpgd_native.experiments import require
 from lpgd_native.experiments.digits_report import markdown, plot
-from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices
+from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices, seeded, seeds_of
 from lpgd_native.gradients import IMLE, LPGD, Blackbox, Identity, Perturbed
 from lpgd_native.oracles import OracleLayer, Ranking
 
@@ -54,6 +54,7 @@ class Settings:
     sigma: float = 1.0
     data_seed: int = 0
     seeds: int = field(default=5, metadata=GRID)
+    first_seed: int = field(default=0, metadata=GRID)
     methods: tuple[str, ...] = field(default=METHODS, metadata=GRID)
     taus: tuple[float, ...] = field(default=(1e-3, 1e-2, 0.1, 1.0, 10.0), metadata=GRID)  # relative
 
@@ -68,15 +69,12 @@ QUICK = replace(
 def make_settings(options: Options) -> Settings:
     """The settings of a mode."""
     settings = {"quick": QUICK, "short": SHORT, "full": FULL}[options.mode]
-    if options.seeds is not None:
-        settings = replace(settings, seeds=options.seeds)
-    for name in ("epochs", "length"):
-        if options.extra.get(name):
-            settings = replace(settings, **{name: options.extra[name]})
+    settings = seeded(settings, options)
+    if options.extra.get("length"):
+        settings = replace(settings, length=options.extra["length"])
     if not 2 <= settings.length <= 10:
         raise ValueError(
-            f"train digits: --length must be from 2 to 10, as there are ten digits, "
-            f"got {settings.length}"
+            f"--length must be from 2 to 10, as there are ten digits, got {settings.length}"
         )
     return settings
 
@@ -84,7 +82,7 @@ def make_settings(options: Options) -> Settings:
 def plan(settings: Settings) -> list[Run]:
     """All methods of a seed side by side."""
     runs: list[Run] = []
-    for seed in range(settings.seeds):
+    for seed in seeds_of(settings):
         for method in settings.methods:
             taus = settings.taus if method in (LPGD_AVERAGE, "blackbox") else (None,)
             runs += [{"method": method, "tau": tau, "seed": seed} for tau in taus]

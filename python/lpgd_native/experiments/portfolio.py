@@ -57,6 +57,7 @@ class Settings:
     """Everything that defines a run; written to portfolio.json."""
 
     seeds: int = 3
+    first_seed: int = 0
     epochs: int = 12
     batch: int = 64  # weeks in a step, for each seed and candidate
     candidates: tuple[Candidate, ...] = (
@@ -188,7 +189,8 @@ def train(
 ) -> Training:
     """Train every seed and candidate of one method side by side, one QP call a step."""
     dtype, (length, n) = weeks.returns.dtype, weeks.returns.shape
-    seeds, candidates = range(settings.seeds), settings.candidates
+    seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+    candidates = settings.candidates
     policies = [Policy(seeds, settings, dtype) for _ in candidates]
     optimizers = [
         torch.optim.AdamW(policy.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
@@ -226,7 +228,7 @@ def train(
                 after = index + 1  # the next week starts from this decision
                 inside = after < length
                 kept = drift(w.detach(), returns)
-                for row in seeds:
+                for row in range(len(seeds)):
                     before[:, row, after[row][inside[row]]] = kept[:, row, inside[row]]
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)

@@ -64,8 +64,8 @@ def make_settings(options: Options) -> Settings:
         settings = replace(settings, folds=options.extra["folds"])
     most = (settings.last_year + 1 - settings.first_test_year) // settings.test_years
     if settings.folds > most:
-        raise ValueError(f"train portfolio: at most {most} folds, got {settings.folds}")
-    training = settings.training
+        raise ValueError(f"at most {most} folds, got {settings.folds}")
+    training = replace(settings.training, first_seed=options.first_seed)
     if options.seeds is not None:
         training = replace(training, seeds=options.seeds)
     if options.extra.get("epochs"):

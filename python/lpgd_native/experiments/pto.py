@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from lpgd_native.experiments import pto_pyepo
 from lpgd_native.experiments.pto_problems import PROBLEMS, Problem, Sample, make_problem
 from lpgd_native.experiments.pto_report import OURS, THEIRS, markdown, plot
-from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices
+from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices, seeded, seeds_of
 from lpgd_native.gradients import IMLE, LPGD, Blackbox, Identity, Perturbed
 from lpgd_native.losses import FenchelYoung, SPOPlus
 from lpgd_native.oracles import OracleLayer
@@ -62,6 +62,7 @@ class Settings:
     sigma: float = 1.0  # PyEPO's default
     lam: float = 10.0  # of blackbox and I-MLE: PyEPO's default
     seeds: int = field(default=5, metadata=GRID)
+    first_seed: int = field(default=0, metadata=GRID)
     problems: tuple[str, ...] = field(default=PROBLEMS, metadata=GRID)
     degrees: tuple[int, ...] = field(default=(1, 4, 6), metadata=GRID)
     noises: tuple[float, ...] = field(default=(0.0, 0.5), metadata=GRID)
@@ -82,16 +83,12 @@ QUICK = replace(
 def make_settings(options: Options) -> Settings:
     """The settings of a mode."""
     settings = {"quick": QUICK, "short": SHORT, "full": FULL}[options.mode]
-    if options.seeds is not None:
-        settings = replace(settings, seeds=options.seeds)
-    if options.extra.get("epochs"):
-        settings = replace(settings, epochs=options.extra["epochs"])
-    if names := options.extra.get("problems"):
+    settings = seeded(settings, options)
+    if options.extra.get("problems"):
+        names = [name.strip() for name in options.extra["problems"].split(",")]
         for name in names:
             if name not in PROBLEMS:
-                raise ValueError(
-                    f"train pto: unknown problem {name!r}, known are {', '.join(PROBLEMS)}"
-                )
+                raise ValueError(f"unknown problem {name!r}, known are {', '.join(PROBLEMS)}")
         settings = replace(settings, problems=tuple(names))
     return settings
 
@@ -100,7 +97,7 @@ def plan(settings: Settings) -> list[Run]:
     """All methods of a problem side by side."""
     runs: list[Run] = []
     cases = itertools.product(
-        range(settings.seeds), settings.problems, settings.degrees, settings.noises
+        seeds_of(settings), settings.problems, settings.degrees, settings.noises
     )
     for seed, problem, degree, noise in cases:
         methods: list[tuple[str, str, float | None]] = []

@@ -81,7 +81,7 @@ def make_problem(name: str, train: int, test: int, degree: int, noise: float, se
         features, costs = shortest.genData(count, FEATURES, path, degree, noise, seed)
         oracle, shape = LinearAssignment(), (AGENTS, AGENTS)
     else:
-        raise ValueError(f"train pto: unknown problem {name!r}, known are {', '.join(PROBLEMS)}")
+        raise ValueError(f"unknown problem {name!r}, known are {', '.join(PROBLEMS)}")
     x = torch.from_numpy(np.asarray(features, dtype=np.float32))
     c = torch.from_numpy(np.asarray(costs, dtype=np.float32))
     best = oracle.solve(sign * c.reshape(-1, *shape)).x.reshape(c.shape)

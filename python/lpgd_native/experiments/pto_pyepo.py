@@ -115,7 +115,7 @@ def make_loss(
         ),
     }
     if method not in layers:
-        raise ValueError(f"train pto: unknown method of PyEPO {method!r}")
+        raise ValueError(f"unknown method of PyEPO {method!r}")
     layer = layers[method]()
 
     def loss(predicted: Tensor, batch: Sample) -> Tensor:

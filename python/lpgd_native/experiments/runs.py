@@ -15,9 +15,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
@@ -36,6 +36,8 @@ __all__ = [
     "curves",
     "execute",
     "run_name",
+    "seeded",
+    "seeds_of",
     "table",
 ]
 
@@ -43,6 +45,7 @@ __all__ = [
 GRID = {"grid": True}
 Run = dict[str, Any]  # the labels of a run; "seed" is one of them
 Log = Callable[[int, dict[str, float]], None]  # (step, values): a point of the run's curve
+_S = TypeVar("_S")
 Mode = Literal["quick", "short", "full"]
 
 
@@ -53,9 +56,11 @@ class Options:
     out: Path
     mode: Mode = "short"
     seeds: int | None = None
+    first_seed: int = 0
     threads: int | None = None
     tensorboard: bool = False
     report_only: bool = False
+    as_json: bool = False  # the results on standard output, all else on standard error
     command: str = ""
     extra: dict[str, Any] = field(default_factory=dict)  # options of one study
 
@@ -85,6 +90,22 @@ class Study(Protocol):
     def plot(self, results: Results, settings: Any, path: Path) -> None:
         """The picture."""
         ...
+
+
+def seeded(settings: _S, options: Options) -> _S:
+    """The settings with the seeds and epochs of the command line, where it names some."""
+    changes: dict[str, Any] = {"first_seed": options.first_seed}
+    if options.seeds is not None:
+        changes["seeds"] = options.seeds
+    if options.extra.get("epochs"):
+        changes["epochs"] = options.extra["epochs"]
+    made: _S = replace(settings, **changes)  # type: ignore[type-var]
+    return made
+
+
+def seeds_of(settings: Any) -> range:
+    """The seeds of a study."""
+    return range(settings.first_seed, settings.first_seed + settings.seeds)
 
 
 def run_name(run: Run) -> str:
@@ -191,13 +212,13 @@ def write_csv(results: Results, path: Path) -> None:
 
 @contextmanager
 def progress(
-    what: str, total: int
+    what: str, total: int, stream: Any
 ) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
     """Two functions: one says what goes on, the other that a run is done."""
     try:
-        rich, console = require("rich.progress"), require("rich.console").Console()
+        rich, console = require("rich.progress"), require("rich.console").Console(file=stream)
     except ModuleNotFoundError:
-        yield (lambda text: None), (lambda text: print(text, flush=True))
+        yield (lambda text: None), (lambda text: print(text, flush=True, file=stream))
         return
     columns = (
         rich.TextColumn("{task.description}"),
@@ -264,18 +285,18 @@ def machine() -> str:
     )
 
 
-def execute(study: Study, options: Options) -> int:
+def execute(study: Study, settings: Any, options: Options) -> int:
     """Make the runs that are not there yet, then the CSV, the markdown section and the picture."""
     if options.tensorboard:
         require("tensorboard", "tensorboard")  # before the work, not after
     if options.threads:
         torch.set_num_threads(options.threads)
-    settings = study.make_settings(options)
+    stream = sys.stderr if options.as_json else sys.stdout
     options.out.mkdir(parents=True, exist_ok=True)
     runs = study.plan(settings)
     names = {run_name(run) for run in runs}
     if not options.report_only:
-        with progress(study.NAME, len(runs)) as (say, done):
+        with progress(study.NAME, len(runs), stream) as (say, done):
             for number, run in enumerate(runs, 1):
                 made = make_run(study, run, settings, options, say)
                 figures = ", ".join(
@@ -303,9 +324,11 @@ def execute(study: Study, options: Options) -> int:
         f"{study.markdown(results, settings)}"
     )
     write_atomically(options.out / f"{study.NAME}.md", text)
-    print(text)
+    print(text, file=stream)
     try:
         study.plot(results, settings, options.out / f"{study.NAME}.png")
     except ModuleNotFoundError as error:
-        print(f"no picture: {error}")
+        print(f"no picture: {error}", file=stream)
+    if options.as_json:
+        print(json.dumps({"settings": asdict(settings), "runs": results.runs}, default=str))
     return 0

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices
+from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices, seeded, seeds_of
 from lpgd_native.experiments.sudoku_data import make_puzzles, one_hot, rules
 from lpgd_native.experiments.sudoku_peers import FFOLAYER, FFOSudoku
 from lpgd_native.experiments.sudoku_report import IMPLICIT, markdown, plot
@@ -58,6 +58,7 @@ class Settings:
     evaluations: int = 4  # in an epoch
     data_seed: int = 0
     seeds: int = field(default=5, metadata=GRID)
+    first_seed: int = field(default=0, metadata=GRID)
     problems: tuple[str, ...] = field(default=PROBLEMS, metadata=GRID)
     envelopes: tuple[Envelope, ...] = field(default=ENVELOPES, metadata=GRID)
     taus: tuple[float, ...] = field(default=(1e-4, 1e-2, 1.0, 1e2, 1e3, 1e4, 1e5), metadata=GRID)
@@ -77,7 +78,7 @@ def make_settings(options: Options) -> Settings:
     settings = {"quick": QUICK, "short": SHORT, "full": FULL}[options.mode]
     size = options.extra.get("size") or 4
     if size not in (4, 9):
-        raise ValueError(f"train sudoku: --size must be 4 or 9, got {size}")
+        raise ValueError(f"--size must be 4 or 9, got {size}")
     if size == 9:
         small = {"quick": (16, 8, 8, 1), "short": (96, 32, 16, 2), "full": (256, 64, 16, 8)}
         train, test, batch, epochs = small[options.mode]
@@ -96,15 +97,13 @@ def make_settings(options: Options) -> Settings:
             rhos=settings.rhos[:1],
         )
     settings = replace(settings, peers=bool(options.extra.get("peers")))
-    if options.extra.get("epochs"):
-        settings = replace(settings, epochs=options.extra["epochs"])
-    return settings if options.seeds is None else replace(settings, seeds=options.seeds)
+    return seeded(settings, options)
 
 
 def plan(settings: Settings) -> list[Run]:
     """Implicit gradients, then LPGD over the grid; problem by problem, seed by seed."""
     runs: list[Run] = []
-    for seed, problem in itertools.product(range(settings.seeds), settings.problems):
+    for seed, problem in itertools.product(seeds_of(settings), settings.problems):
         runs.append({"problem": problem, "method": IMPLICIT, "tau": None, "rho": None})
         if settings.peers and problem == "QP":
             runs.append({"problem": problem, "method": FFOLAYER, "tau": None, "rho": None})
