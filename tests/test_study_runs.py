@@ -213,7 +213,7 @@ def test_the_command_of_a_report_gives_the_same_study(monkeypatch, tmp_path):
     [
         ("sudoku --size 5", "size must be 4 or 9, got 5"),
         ("pto --problems tour", "unknown problem 'tour', known are shortest path"),
-        ("digits --length 11", "11 is not in the range"),
+        ("digits --length 11", "length must be from 2 to 10"),
         ("portfolio --folds 11", "at most 10 folds, got 11"),
         ("sudoku --quick --full", "can't be given together"),
     ],

@@ -28,7 +28,7 @@ def command(
     seed: Seed = 0,
     epochs: Epochs = None,
     length: Annotated[
-        int | None, typer.Option("--length", min=2, max=10, help="Images in a row (default: 8).")
+        int | None, typer.Option("--length", help="Images in a row (default: 8).")
     ] = None,
     threads: Threads = None,
     tensorboard: Tensorboard = False,
