@@ -12,6 +12,11 @@ __all__ = ["COMMANDS", "STUDIES"]
 
 STUDIES: dict[str, str] = {
     "deconvolution": "lpgd_native.experiments.deconvolution_command",
+    "sudoku": "lpgd_native.experiments.sudoku_command",
+    "pto": "lpgd_native.experiments.pto_command",
+    "constraints": "lpgd_native.experiments.constraints_command",
+    "digits": "lpgd_native.experiments.digits_command",
+    "portfolio": "lpgd_native.experiments.portfolio_folds_command",
 }
 """``lpgd-native train <name>``"""
 
