@@ -266,9 +266,9 @@ def test_the_order_of_voltages(disc):
     x = conductivity(disc)
     own = np.zeros((1, 16))
     own[0, [3, 4]] = 1, -1
-    potential = EIT(
-        drive=own, measure=np.eye(16) - 1 / 16, drop_driven=False
-    )(x)  # V_i less the mean
+    potential = EIT(drive=own, measure=np.eye(16) - 1 / 16, drop_driven=False)(
+        x
+    )  # V_i less the mean
     assert disc.pairs[39].tolist() == [3, 0]
     expected = potential[1] - potential[0]
     assert float(disc(x)[39]) == pytest.approx(float(expected), rel=1e-11)
@@ -363,9 +363,7 @@ def test_gauss_newton_reconstructs(disc):
     one = few.gauss_newton(few(x[0]), iterations=2, regularisation=0.1)
     J = few.jacobian(torch.ones_like(x[0]))
     r = few(torch.ones_like(x[0])) - few(x[0])
-    first = 1 - torch.linalg.solve(
-        J.T @ J + 0.1 * torch.diag(J.square().sum(0) ** 0.25), J.T @ r
-    )
+    first = 1 - torch.linalg.solve(J.T @ J + 0.1 * torch.diag(J.square().sum(0) ** 0.25), J.T @ r)
     again = few.gauss_newton(few(x[0]), iterations=1, regularisation=0.1)
     torch.testing.assert_close(again, first, rtol=1e-8, atol=1e-9)
     assert not torch.equal(one, again)

@@ -9,11 +9,15 @@ import torch
 from eit_cases import conductivity, normal, small_mesh
 from lpgd_native.operators import EIT, Mesh
 
-POINTS = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [3.0, 0.0], [4.0, 0.0], [4.0, 1.0]])
+POINTS = np.array(
+    [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [3.0, 0.0], [4.0, 0.0], [4.0, 1.0]]
+)
 SQUARE = [[0, 1, 2], [0, 2, 3]]
 
 
-@pytest.mark.parametrize(("resolution", "least", "most"), [("coarse", 650, 720), ("fine", 9_000, 11_000)])
+@pytest.mark.parametrize(
+    ("resolution", "least", "most"), [("coarse", 650, 720), ("fine", 9_000, 11_000)]
+)
 def test_shipped_meshes_are_good(resolution, least, most):
     mesh = Mesh.disc(resolution)
     quality = mesh.quality()
@@ -80,7 +84,10 @@ def test_meshio_formats(tmp_path):
     [
         (lambda: Mesh(POINTS[:4, :1], SQUARE), r"points must be \[N, 2\], got \[4, 1\]"),
         (lambda: Mesh(POINTS[:4], [[0, 1]]), r"triangles must be \[T, 3\], got \[1, 2\]"),
-        (lambda: Mesh(POINTS[:4], [[0, 1, 2], [0, 2, 9]]), r"triangles\[1, 2\] = 9 is not one of 4"),
+        (
+            lambda: Mesh(POINTS[:4], [[0, 1, 2], [0, 2, 9]]),
+            r"triangles\[1, 2\] = 9 is not one of 4",
+        ),
         (lambda: Mesh(POINTS[:4], [[0, 1, 2], [0, 3, 2]]), r"triangle 1 is inverted .*area -0.5"),
         (lambda: Mesh(POINTS[:4], [[0, 1, 2], [0, 2, 2]]), r"triangle 1 is flat"),
         (lambda: Mesh(POINTS[:5], SQUARE), "node 4 is isolated"),
@@ -90,7 +97,9 @@ def test_meshio_formats(tmp_path):
             r"points\[5, 0\] = nan is not finite",
         ),
         (
-            lambda: Mesh([[0, 0], [1, 0], [0, 1], [1, 1], [0.5, 2]], [[0, 1, 2], [1, 4, 2], [1, 3, 2]]),
+            lambda: Mesh(
+                [[0, 0], [1, 0], [0, 1], [1, 1], [0.5, 2]], [[0, 1, 2], [1, 4, 2], [1, 3, 2]]
+            ),
             r"edge \[1, 2\] belongs to 3 triangles",
         ),
         (

@@ -48,7 +48,9 @@ def disc(boundary: int, inside: float) -> tuple[np.ndarray, np.ndarray]:
         gmsh.finalize()
     order = np.argsort(tags)
     points = coordinates.reshape(-1, 3)[order, :2]
-    triangles = np.searchsorted(tags[order], triangles).reshape(-1, 3)[:, ::-1]  # the loop is clockwise
+    triangles = np.searchsorted(tags[order], triangles).reshape(-1, 3)[
+        :, ::-1
+    ]  # the loop is clockwise
     points[:boundary] = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return points, triangles
 

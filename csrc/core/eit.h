@@ -1,6 +1,6 @@
-// Electrical impedance tomography on a register of samples: voltages, J'dy, J dw, second derivatives
-// and the Jacobian itself. With u_d the potentials under drive d, z_d those under the currents
-// sum_k dy_k measure_k of the measurements of drive d, and A_c the matrix of weights c:
+// Electrical impedance tomography on a register of samples: voltages, J'dy, J dw, second
+// derivatives and the Jacobian itself. With u_d the potentials under drive d, z_d those under the
+// currents sum_k dy_k measure_k of the measurements of drive d, and A_c the matrix of weights c:
 //
 //   (J'dy)_c = - sum_d z_d' L_c u_d            J dw = - measure' A^-1 A_dw u_d
 //   d<dy, J dw>/dw_c = sum_d z_d' L_c u'_d + z'_d' L_c u_d,  u' = A^-1 A_dw u,  z' = A^-1 A_dw z
@@ -56,8 +56,8 @@ class EitSolve {
     slice(product_, static_cast<std::size_t>(mesh.links));
     slice(field_, n * kEitColumns * fields);
     slice(voltage_, static_cast<std::size_t>(pattern.count));
-    slice(current_, static_cast<std::size_t>(pattern.drives) *
-                        static_cast<std::size_t>(mesh.electrodes));
+    slice(current_,
+          static_cast<std::size_t>(pattern.drives) * static_cast<std::size_t>(mesh.electrodes));
     return used * sizeof(S);
   }
 
@@ -119,7 +119,8 @@ class EitSolve {
     for (int k = 0; k < task.pattern.count; ++k) {
       const int c = task.pattern.pair[2 * k] - first;
       if (c < 0 || c >= kEitColumns) continue;
-      const double* weight = task.pattern.measure +
+      const double* weight =
+          task.pattern.measure +
           static_cast<std::ptrdiff_t>(task.pattern.pair[2 * k + 1]) * mesh.electrodes;
       S sum(0.0);
       for (int l = 0; l < mesh.electrodes - 1; ++l)
@@ -147,12 +148,12 @@ class EitSolve {
   void adjoint_currents(const EitTask<T>& task, const EitLanes& lanes) {
     const EitMesh& mesh = task.mesh;
     const EitPattern& pattern = task.pattern;
-    for (std::ptrdiff_t i = 0; i < static_cast<std::ptrdiff_t>(pattern.drives) * mesh.electrodes; ++i)
+    for (std::ptrdiff_t i = 0; i < static_cast<std::ptrdiff_t>(pattern.drives) * mesh.electrodes;
+         ++i)
       current_[i] = S(0.0);
     for (int k = 0; k < pattern.count; ++k) {
-      const S dy = task.target
-                       ? voltage_[k] - eit_load<S>(lanes, task.target, pattern.count, k)
-                       : eit_load<S>(lanes, task.cotangent, pattern.count, k);
+      const S dy = task.target ? voltage_[k] - eit_load<S>(lanes, task.target, pattern.count, k)
+                               : eit_load<S>(lanes, task.cotangent, pattern.count, k);
       S* current = current_ + static_cast<std::ptrdiff_t>(pattern.pair[2 * k]) * mesh.electrodes;
       const double* weight =
           pattern.measure + static_cast<std::ptrdiff_t>(pattern.pair[2 * k + 1]) * mesh.electrodes;
@@ -201,10 +202,11 @@ class EitSolve {
         const std::ptrdiff_t q = static_cast<std::ptrdiff_t>(mesh.link[2 * i + 1]) * kEitColumns;
         S sum = product_[i];
         for (int c = 0; c < half; ++c) {
-          const S u = field_[p + c] - field_[q + c], z = field_[p + half + c] - field_[q + half + c];
+          const S u = field_[p + c] - field_[q + c],
+                  z = field_[p + half + c] - field_[q + half + c];
           if (second)
-            sum += z * (moved[p + c] - moved[q + c]) +
-                   u * (moved[p + half + c] - moved[q + half + c]);
+            sum +=
+                z * (moved[p + c] - moved[q + c]) + u * (moved[p + half + c] - moved[q + half + c]);
           else
             sum -= z * u;
         }

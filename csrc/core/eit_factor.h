@@ -6,15 +6,16 @@
 
 LPGD_BEGIN_NAMESPACE
 
-// Right-hand sides that are solved for at once: an entry of the factor and its row are read once for all.
+// Right-hand sides that are solved for at once: an entry of the factor and its row are read once
+// for all.
 inline constexpr int kEitColumns = 8;
 
 template <class S>
 struct EitFactor {
-  S* entry;     // [entries] of L
-  S* pivot;     // [unknowns] of D
-  S* inverse;   // [unknowns]
-  S* scratch;   // [unknowns]
+  S* entry;    // [entries] of L
+  S* pivot;    // [unknowns] of D
+  S* inverse;  // [unknowns]
+  S* scratch;  // [unknowns]
 
   // The links' weights: link[i] = sum of w_c c over the cells that it belongs to.
   static void assemble(const EitMesh& mesh, const S* weight, S* link) {
@@ -24,8 +25,8 @@ struct EitFactor {
         link[mesh.cell_link[3 * c + k]] += weight[c] * S(mesh.coefficient[3 * c + k]);
   }
 
-  // Left-looking, a column at a time. A pivot that is no positive share of its diagonal marks the lane
-  // and is replaced by one: the other lanes go on as if alone.
+  // Left-looking, a column at a time. A pivot that is no positive share of its diagonal marks the
+  // lane and is replaced by one: the other lanes go on as if alone.
   MaskOf<S> factor(const EitMesh& mesh, const S* link) {
     const int n = mesh.free();
     for (int i = 0; i < mesh.entries; ++i) entry[i] = S(0.0);
@@ -72,8 +73,9 @@ struct EitFactor {
 
   void scale(const EitMesh& mesh, int first, S* x) const {
     for (int j = first; j < mesh.free(); ++j)
-      for (int c = 0; c < kEitColumns; ++c) x[static_cast<std::ptrdiff_t>(j) * kEitColumns + c] =
-          x[static_cast<std::ptrdiff_t>(j) * kEitColumns + c] * inverse[j];
+      for (int c = 0; c < kEitColumns; ++c)
+        x[static_cast<std::ptrdiff_t>(j) * kEitColumns + c] =
+            x[static_cast<std::ptrdiff_t>(j) * kEitColumns + c] * inverse[j];
   }
 
   // x <- L^-T x for the rows last - 1, ..., first

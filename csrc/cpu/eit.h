@@ -20,7 +20,8 @@ template <class T>
 struct EitKernelsOf {
   EitLayout<T> packed, alone;
 
-  // A register of samples takes about the time of two. The choice hangs on the size of the batch alone.
+  // A register of samples takes about the time of two. The choice hangs on the size of the batch
+  // alone.
   const EitLayout<T>& pick(std::int64_t count) const { return count <= 2 ? alone : packed; }
 };
 

@@ -1,10 +1,10 @@
-#include "cpu/isa.h"
 #include "cpu/eit.h"
+#include "cpu/isa.h"
 
 namespace lpgd {
 
-#define LPGD_DECLARE(name)             \
-  namespace isa_##name {               \
+#define LPGD_DECLARE(name)           \
+  namespace isa_##name {             \
     const EitKernels& eit_kernels(); \
   }
 LPGD_FOR_EACH_ISA(LPGD_DECLARE)

@@ -110,8 +110,7 @@ EitTask<T> make_task(const Tensor& weights, const EitTensors& tensors) {
   pattern.pair = pairs.const_data_ptr<std::int32_t>();
   for (int k = 0; k < pattern.count; ++k)
     STD_TORCH_CHECK(pattern.pair[2 * k] >= 0 && pattern.pair[2 * k] < pattern.drives &&
-                        pattern.pair[2 * k + 1] >= 0 &&
-                        pattern.pair[2 * k + 1] < pattern.measured,
+                        pattern.pair[2 * k + 1] >= 0 && pattern.pair[2 * k + 1] < pattern.measured,
                     "pairs: row ", k, " is out of range");
   STD_TORCH_CHECK((weights.dim() == 1 || weights.dim() == 2) && weights.is_contiguous() &&
                       weights.is_cpu() && weights.size(weights.dim() - 1) == task.mesh.cells,
@@ -135,10 +134,9 @@ const T* companion(const Tensor& tensor, const Tensor& weights, std::int64_t bat
 template <class T>
 void run(const EitTask<T>& task) {
   const EitLayout<T>& layout = eit_kernels().of(T{}).pick(task.batch);
-  parallel_items((task.batch + layout.lanes - 1) / layout.lanes, layout.workspace_bytes(task),
-                 [&](void* workspace, std::int64_t pack, bool) {
-                   layout.run(task, pack, workspace);
-                 });
+  parallel_items(
+      (task.batch + layout.lanes - 1) / layout.lanes, layout.workspace_bytes(task),
+      [&](void* workspace, std::int64_t pack, bool) { layout.run(task, pack, workspace); });
 }
 
 Tensor new_status(const Tensor& weights, std::int64_t batch) {

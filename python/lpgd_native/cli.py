@@ -147,6 +147,55 @@ def train_deconvolution(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def train_eit(arguments: argparse.Namespace) -> int:
+    """Train networks of the EIT study that are not trained yet; write tables and pictures."""
+    from lpgd_native.experiments import eit, eit_study
+
+    networks: list[str] = arguments.networks or list(eit.SIX)
+    networks += eit.CONTROLS if arguments.controls else ()
+    networks += eit.GRADIENTS if arguments.gradients else ()
+    try:
+        eit_study.run(
+            arguments.out,
+            networks=networks,
+            inclusions=arguments.inclusions,
+            settings=arguments.settings,
+            sizes=arguments.sizes,
+            seeds=arguments.seeds,
+            steps=arguments.steps,
+            shape=arguments.shape,
+            threads=arguments.threads,
+            quick=arguments.quick,
+            say=lambda text: print(text, flush=True),
+        )
+    except ValueError as error:
+        print(f"lpgd-native: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def reconstruct(arguments: argparse.Namespace) -> int:
+    """Conductivities from a user's voltages."""
+    from lpgd_native.experiments import eit_reconstruct
+
+    try:
+        found = eit_reconstruct.reconstruct(
+            arguments.mesh,
+            arguments.voltages,
+            arguments.model,
+            arguments.out,
+            contact=arguments.contact,
+            drive=arguments.drive,
+            measure=arguments.measure,
+        )
+    except (ValueError, OSError) as error:
+        print(f"lpgd-native: {error}", file=sys.stderr)
+        return 2
+    for text in (*(f"{file} written" for file in found.files), *found.skipped):
+        print(text)
+    return 0
+
+
 def info(arguments: argparse.Namespace) -> int:
     """Print what this build is and runs on."""
     facts = build_info()
@@ -214,6 +263,61 @@ def add_training(commands: Any) -> None:
         "--quick", action="store_true", help="small sets, 100 steps: to see that it runs"
     )
     command.set_defaults(run=train_deconvolution)
+    add_eit(trained)
+
+
+def counts(text: str) -> list[int]:
+    """An argument that is a list of integers >= 1, with commas."""
+    return [positive(part) for part in text.split(",")]
+
+
+def add_eit(trained: Any) -> None:
+    """The command ``train eit``."""
+    command = trained.add_parser(
+        "eit",
+        help="unrolled networks with recurrent momentum on electrical impedance tomography",
+        description="Trains what is not in --out yet; may be stopped and started again.",
+    )
+    command.add_argument("--out", type=Path, default=Path("eit"), help="folder of the runs")
+    command.add_argument("--seeds", type=positive, help="number of paired seeds (default: 5)")
+    command.add_argument("--inclusions", type=counts, help="2,3,4 (default: 2,4)")
+    command.add_argument(
+        "--settings",
+        type=lambda text: text.split(","),
+        default=["crime", "honest"],
+        help="crime (same mesh, no noise), honest (finer mesh, 0.5 %% noise)",
+    )
+    command.add_argument("--sizes", type=counts, help="of the training set (default: 50,200,400)")
+    command.add_argument("--shape", default="disc", help="disc, polygon or blob")
+    command.add_argument(
+        "--networks", type=names, help="'LPD;LPD-RMA:hidden=32,layers=1' (default: the six)"
+    )
+    command.add_argument("--controls", action="store_true", help="add the controls")
+    command.add_argument("--gradients", action="store_true", help="add preconditioners and starts")
+    command.add_argument("--steps", type=positive, help="training steps of a run (default: 500)")
+    command.add_argument("--threads", type=positive, help="threads of torch")
+    command.add_argument("--quick", action="store_true", help="tiny sets, 6 steps: to see it run")
+    command.set_defaults(run=train_eit)
+
+
+def add_reconstruct(commands: Any) -> None:
+    """The command ``reconstruct``."""
+    command = commands.add_parser(
+        "reconstruct",
+        help="conductivities from measured voltages",
+        description="By a network of the EIT study, or by Gauss-Newton where none is given; writes "
+        "conductivity.csv, .vtu and .png.",
+    )
+    command.add_argument("--mesh", type=Path, help="npz of Mesh.save (default: the coarse disc)")
+    command.add_argument(
+        "--voltages", type=Path, required=True, help="CSV, a measurement a line, drive by drive"
+    )
+    command.add_argument("--model", type=Path, help="a file of models/ in the study's folder")
+    command.add_argument("--out", type=Path, default=Path("reconstruction"), help="folder")
+    command.add_argument("--contact", type=float, help="contact impedance (complete model)")
+    command.add_argument("--drive", default="adjacent", help="adjacent, opposite, skip-k...")
+    command.add_argument("--measure", default="adjacent", help="likewise")
+    command.set_defaults(run=reconstruct)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -232,6 +336,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=demo)
     add_training(commands)
+    add_reconstruct(commands)
     command = commands.add_parser("info", help="print how this copy was built")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.set_defaults(run=info)

@@ -113,7 +113,11 @@ def draw(inclusions: int, shape: str, rng: np.random.Generator) -> list[Inclusio
         least = radii[:, None] + radii + GAP
         if (between >= least)[np.triu_indices(inclusions, 1)].all():
             break
-    outlines = {"disc": lambda: _circle, "polygon": lambda: _polygon(rng), "blob": lambda: _blob(rng)}
+    outlines = {
+        "disc": lambda: _circle,
+        "polygon": lambda: _polygon(rng),
+        "blob": lambda: _blob(rng),
+    }
     soft = 0.1 if shape == "blob" else 0.0
     return [
         Inclusion(float(x), float(y), float(r), value, outlines[shape](), soft)
@@ -236,6 +240,7 @@ def load(
     handle, partial = tempfile.mkstemp(dir=folder, prefix=path.stem, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), 0o644)  # mkstemp's is for the owner alone
             np.savez(file, **arrays, digest=np.array(_digest(arrays)))  # type: ignore[arg-type]
         Path(partial).replace(path)
     finally:
@@ -266,7 +271,8 @@ def _read(path: Path) -> Data | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here: numpy leaves the file open where the archive is damaged
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if str(arrays.pop("digest")) != _digest(arrays):
             return None

@@ -9,3 +9,4 @@ from lpgd_native.operators.mesh import Mesh as Mesh
 from lpgd_native.operators.mesh import MeshQuality as MeshQuality
 from lpgd_native.operators.operator import Operator as Operator
 from lpgd_native.operators.operator import TorchOperator as TorchOperator
+from lpgd_native.operators.preconditioned import Preconditioned as Preconditioned

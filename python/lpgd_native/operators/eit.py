@@ -226,7 +226,7 @@ class EIT(Operator):
         chunk: int = 64,
         details: bool = False,
     ) -> Any:
-        """x <- x - (J'J + lam diag(J'J)^power)^-1 J'(F(x) - y), for y [..., m]: x [..., T].
+        """X <- x - (J'J + lam diag(J'J)^power)^-1 J'(F(x) - y), for y [..., m]: x [..., T].
 
         The "kotre" regularisation of pyEIT (power 0.25) with the weights of DuNets-RMA (1, 0.1, ...,
         1e-5) as default.
@@ -246,7 +246,9 @@ class EIT(Operator):
         The system is solved in the smaller of the dimensions m and T, in float64.
         """
         self.check("y", y, self.range)
-        weights = [regularisation] if isinstance(regularisation, (int, float)) else [*regularisation]
+        weights = (
+            [regularisation] if isinstance(regularisation, (int, float)) else [*regularisation]
+        )
         if not weights or not all(0 < w < float("inf") for w in weights):
             raise ValueError(f"EIT.gauss_newton: regularisation must be positive, got {weights}")
         if iterations is None:
