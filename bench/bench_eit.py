@@ -1,7 +1,7 @@
 """Electrical impedance tomography: lpgd_native beside pyEIT, batched dense torch.linalg and SciPy.
 
-Per sample, F and the gradient J'(F - y). Every contender's answer is compared with the others' before
-it is timed. float64.
+Per sample, F and the gradient J'(F - y). Every contender's answer is compared with the others'
+before it is timed. float64.
 
 Usage:
     python bench/bench_eit.py                 the whole, in about two minutes
@@ -40,7 +40,7 @@ def stiffness(mesh: Mesh) -> np.ndarray:
 
 
 class DenseTorch:
-    """Section 3's formulas as one writes them for a batch: dense matrices, Cholesky, one einsum for J."""
+    """The formulas as one writes them for a batch: dense matrices, Cholesky, one einsum."""
 
     def __init__(self, operator: EIT) -> None:
         mesh = operator.mesh
@@ -113,7 +113,7 @@ class PyEIT:
 
 
 class Spsolve:
-    """scipy.sparse, sample by sample: assemble, spsolve with all drives, the adjoint for the gradient."""
+    """scipy.sparse, sample by sample: assemble, spsolve for all drives, adjoint."""
 
     def __init__(self, operator: EIT) -> None:
         mesh = operator.mesh
@@ -145,7 +145,7 @@ class Spsolve:
         return torch.from_numpy(np.stack(rows))
 
     def gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """Currents of the adjoint depend on F, so unit currents are solved for: one factorisation."""
+        """The adjoint currents depend on F: unit currents are solved for, one factorisation."""
         out = []
         unit = np.eye(len(self.electrodes))
         for row, data in zip(x.numpy(), y.numpy(), strict=True):
@@ -179,7 +179,7 @@ def seconds(run: Run, rounds: int) -> float:
 def compare(
     resolution: str, counts: dict[str, int], rounds: int, seed: int = 0
 ) -> tuple[EIT, dict[str, tuple[float, float]]]:
-    """Seconds a sample of F and of the gradient, by contender; `counts`: how large its batches are."""
+    """Seconds a sample of F and of the gradient, by contender; `counts`: its batches."""
     operator = EIT(Mesh.disc(resolution))
     makers: dict[str, Callable[[EIT], Any]] = {
         "lpgd_native": lambda o: o,

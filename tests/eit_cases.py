@@ -11,7 +11,7 @@ from lpgd_native.operators import EIT, Mesh
 
 
 def small_mesh(rings: int = 3, spokes: int = 6) -> Mesh:
-    """A disc of rings: ring r has spokes * r nodes, an electrode every `rings` nodes of the last."""
+    """A disc of rings: ring r has spokes * r nodes; as many electrodes as spokes."""
     points, index = [(0.0, 0.0)], [[0]]
     for r in range(1, rings + 1):
         count = spokes * r

@@ -311,7 +311,7 @@ def test_any_batch_dimensions_and_dtypes(disc):
     assert disc.gradient(x.float(), single).dtype == torch.float32
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert disc(x.bfloat16()).dtype == torch.float32
-    with pytest.raises(TypeError, match="float32 or float64, got torch.bfloat16"):
+    with pytest.raises(TypeError, match=r"float32 or float64, got torch.bfloat16"):
         disc(x.bfloat16())
     assert disc.float().coefficients.dtype == torch.float64
 

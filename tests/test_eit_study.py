@@ -1,4 +1,6 @@
-"""The EIT study: phantoms, cached data, metrics, training that resumes, tables, reconstruction of CSV."""
+"""The EIT study: phantoms, cached data, metrics, training that resumes, tables, reconstruction of
+CSV.
+"""
 
 from __future__ import annotations
 
@@ -415,7 +417,7 @@ def test_reconstruct(operator, data, tmp_path, capsys):
     small = small_mesh()
     small.save(tmp_path / "small.npz")
     np.savetxt(tmp_path / "few.csv", np.ones((1, 18)), delimiter=",")
-    with pytest.raises(ValueError, match="684 elements and 208 voltages.* have 54 and 18"):
+    with pytest.raises(ValueError, match=r"684 elements and 208 voltages.* have 54 and 18"):
         eit_reconstruct.reconstruct(tmp_path / "small.npz", tmp_path / "few.csv", model)
 
 

@@ -3,8 +3,9 @@
     pip install 'lpgd-native[meshes]'
     python tools/make_disc_mesh.py
 
-Node 0 is at (-1, 0); the boundary goes on clockwise, as in DuNets-RMA. Electrode l of `electrodes` is a
-node; row l of `arcs` are the nodes of the same electrode with a width, for the complete electrode model.
+Node 0 is at (-1, 0); the boundary goes on clockwise, as in DuNets-RMA. Electrode l of `electrodes`
+is a node; row l of `arcs` are the nodes of the same electrode with a width, for the complete
+electrode model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Autograd of the EIT map: first and second derivatives by the adjoint, a third raises.
 
-Everything is a function of the weights of cells [B, C]; ``mesh`` are the five tensors that follow the
-batched arguments of an op.
+Everything is a function of the weights of cells [B, C]; ``mesh`` are the five tensors that follow
+the batched arguments of an op.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class _Vjp(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             g_weights = _curvature(weights, dy, grad, mesh)
         if ctx.needs_input_grad[1]:
-            g_dy = jvp(weights, grad, (*mesh,))  # type: ignore[arg-type]
+            g_dy = jvp(weights, grad, (*mesh,))
         return (g_weights, g_dy, *(None,) * _MESH_SIZE)
 
 
@@ -137,7 +137,7 @@ class _VjpWithJvp(_Vjp):
         if t_weights is not None:  # the matrix of second derivatives is symmetric
             out = _curvature(weights, dy, t_weights.contiguous(), mesh)
         if t_dy is not None:
-            out = _sum(out, vjp(weights, t_dy.contiguous(), (*mesh,)))  # type: ignore[arg-type]
+            out = _sum(out, vjp(weights, t_dy.contiguous(), (*mesh,)))
         return out
 
 
@@ -171,7 +171,7 @@ class _Jvp(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             g_weights = _curvature(weights, grad, dw, mesh)
         if ctx.needs_input_grad[1]:
-            g_dw = vjp(weights, grad, (*mesh,))  # type: ignore[arg-type]
+            g_dw = vjp(weights, grad, (*mesh,))
         return (g_weights, g_dw, *(None,) * _MESH_SIZE)
 
 
@@ -181,7 +181,7 @@ class _JvpWithJvp(_Jvp):
         if t_weights is not None:
             raise NotImplementedError("EIT: J dx has no forward-mode derivative in x")
         weights, _, *mesh = ctx.saved_tensors
-        return None if t_dw is None else jvp(weights, t_dw.contiguous(), (*mesh,))  # type: ignore[arg-type]
+        return None if t_dw is None else jvp(weights, t_dw.contiguous(), (*mesh,))
 
 
 class _Curvature(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""The EIT map in batched dense torch, for devices without kernels of ours: differentiable by autograd."""
+"""The EIT map in batched dense torch, for devices without kernels of ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["DenseEit"]
 
 
 class DenseEit:
-    """Matrices [B, n, n], their Cholesky factors, and potentials [B, n + 1, L] under unit currents."""
+    """Matrices, their Cholesky factors, potentials under unit currents."""
 
     def __init__(self, plan: EitPlan) -> None:
         numbers = plan.plan.long()

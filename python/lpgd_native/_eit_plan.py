@@ -1,9 +1,9 @@
-"""The symbolic half of the sparse solver: order of elimination and pattern of the factor, made once.
+"""The symbolic half of the sparse solver: order of elimination, pattern of the factor.
 
 Geometric nested dissection (George 1973): a set of nodes is split at the median of its longer side;
-nodes of one half that touch the other are the separator, eliminated after both. On a planar mesh of n
-nodes the factor has O(n log n) entries. Electrodes come last, so that voltages need the last columns
-of the factor alone.
+nodes of one half that touch the other are the separator, eliminated after both. On a planar mesh of
+n nodes the factor has O(n log n) entries. Electrodes come last, so that voltages need the last
+columns of the factor alone.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Limited measurements: conductivities from 208 voltages by unrolled networks; what is compared.
 
-684 elements, 16 point electrodes, adjacent patterns (`EIT`), phantoms of `eit_data`. From DuNets-RMA (Zhou,
-Qian, Tang & Li, Inverse Problems 2024), section 4.2, with what they left to chance fixed: fixed subsets of
-50, 200 and 400 samples, disjoint validation and test sets, batches, zero initial states, paired seeds,
-conductivities held at 0.05 or more before each F.
+684 elements, 16 point electrodes, adjacent patterns (`EIT`), phantoms of `eit_data`. From
+DuNets-RMA (Zhou, Qian, Tang & Li, Inverse Problems 2024), section 4.2, with what they left to
+chance fixed: fixed subsets of 50, 200 and 400 samples, disjoint validation and test sets, batches,
+zero initial states, paired seeds, conductivities held at 0.05 or more before each F.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def make_operator() -> EIT:
 
 @dataclass(frozen=True)
 class Network:
-    """What can be said in the name of a network: ``LPD-RMA:hidden=32,precondition=norm,start=one``."""
+    """What the name of a network can say: ``LPD-RMA:hidden=32,precondition=norm``."""
 
     name: str
     dual: bool
@@ -174,7 +174,7 @@ def network(text: str) -> Network:
 
 @torch.no_grad()
 def gradient_scales(operator: EIT, data: Data) -> dict[str, dict[str, float]]:
-    """Root mean square of what a network is given as gradient at its start: by preconditioner, by start."""
+    """Root mean square of the gradient at the start, by preconditioner and start."""
     part = data.test
     out: dict[str, dict[str, float]] = {}
     for kind in _CHOICES["precondition"]:

@@ -1,8 +1,9 @@
 """Phantoms and voltages of the EIT study: discs, polygons, smooth blobs in a background of 1.
 
-Section 4.2 of DuNets-RMA (Zhou, Qian, Tang & Li 2024): 2, 3 or 4 disc inclusions with conductivities
-(2, 0.5), (2, 1.5, 0.5), (2, 1.5, 0.5, 0.3), no two closer than 0.05. A phantom is drawn as a shape and
-then put on a mesh, so that the mesh of the data need not be that of the reconstruction.
+Section 4.2 of DuNets-RMA (Zhou, Qian, Tang & Li 2024): 2, 3 or 4 disc inclusions with
+conductivities (2, 0.5), (2, 1.5, 0.5), (2, 1.5, 0.5, 0.3), no two closer than 0.05. A phantom is
+drawn as a shape and then put on a mesh, so that the mesh of the data need not be that of the
+reconstruction.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ GAP = 0.05
 
 @dataclass(frozen=True)
 class Inclusion:
-    """A star-shaped inclusion: its radius is `radius` times outline(angle), its edge `soft` wide."""
+    """A star-shaped inclusion: radius times outline(angle), an edge `soft` wide."""
 
     x: float
     y: float
@@ -74,7 +75,7 @@ def _circle(angle: Array) -> Array:
 
 
 def _polygon(rng: np.random.Generator) -> Callable[[Array], Array]:
-    """A polygon with its corners on the circle; 3 to 6 of them, no side longer than a triangle's."""
+    """A polygon of 3 to 6 corners on the circle."""
     count = int(rng.integers(3, 7))
     step = 2 * np.pi / count
     corners = rng.uniform(0, 2 * np.pi) + step * np.arange(count)
@@ -113,14 +114,10 @@ def draw(inclusions: int, shape: str, rng: np.random.Generator) -> list[Inclusio
         least = radii[:, None] + radii + GAP
         if (between >= least)[np.triu_indices(inclusions, 1)].all():
             break
-    outlines = {
-        "disc": lambda: _circle,
-        "polygon": lambda: _polygon(rng),
-        "blob": lambda: _blob(rng),
-    }
+    outline = {"disc": lambda rng: _circle, "polygon": _polygon, "blob": _blob}[shape]
     soft = 0.1 if shape == "blob" else 0.0
     return [
-        Inclusion(float(x), float(y), float(r), value, outlines[shape](), soft)
+        Inclusion(float(x), float(y), float(r), value, outline(rng), soft)
         for (x, y), r, value in zip(centres, radii, family.values, strict=True)
     ]
 
@@ -183,9 +180,9 @@ class Data(NamedTuple):
 def make(settings: DataSettings, operator: EIT, fine: EIT | None = None) -> Data:
     """Draw and simulate. `fine`: the operator of the honest data; None: the package's fine disc.
 
-    Honest voltages are calibrated as those of a device are: multiplied by what the two models give for
-    the homogeneous disc, so that the difference of the meshes at the point electrodes is taken out to
-    first order. Then comes the noise.
+    Honest voltages are calibrated as those of a device are: multiplied by what the two models give
+    for the homogeneous disc, so that the difference of the meshes at the point electrodes is taken
+    out to first order. Then comes the noise.
     """
     if settings.honest and fine is None:
         fine = EIT(Mesh.disc("fine"))
@@ -211,7 +208,7 @@ def make(settings: DataSettings, operator: EIT, fine: EIT | None = None) -> Data
 
 def voltages(x: Tensor, operator: EIT) -> Tensor:
     """F(x), some samples at a time."""
-    parts = [operator(part) for part in x.split(64)]
+    parts = [operator(part) for part in torch.split(x, 64)]
     return torch.cat(parts) if parts else x.new_zeros(0, *operator.range)
 
 
@@ -220,9 +217,9 @@ def load(
 ) -> Data:
     """`make`, or what an earlier call has left in `folder` (None: nothing is kept).
 
-    The file's name is a hash of the settings and the meshes, the file holds a hash of its content: one
-    that is damaged, cut off or of other data is made again, never used. It is written under another name
-    and moved, so that there is no half of one.
+    The file's name is a hash of the settings and the meshes, the file holds a hash of its content:
+    one that is damaged, cut off or of other data is made again, never used. It is written under
+    another name and moved, so that there is no half of one.
     """
     if folder is None:
         return make(settings, operator, fine)
@@ -241,7 +238,7 @@ def load(
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), 0o644)  # mkstemp's is for the owner alone
-            np.savez(file, **arrays, digest=np.array(_digest(arrays)))  # type: ignore[arg-type]
+            np.savez(file, **arrays, digest=np.array(_digest(arrays)))
         Path(partial).replace(path)
     finally:
         Path(partial).unlink(missing_ok=True)

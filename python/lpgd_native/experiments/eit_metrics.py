@@ -13,24 +13,28 @@ __all__ = ["MeshSimilarity", "dynamic_range", "mse", "psnr", "relative_error", "
 
 def mse(x: Tensor, truth: Tensor) -> Tensor:
     """[...]: mean squared error over the elements."""
-    return (x - truth).square().mean(-1)
+    out: Tensor = (x - truth).square().mean(-1)
+    return out
 
 
 def psnr(x: Tensor, truth: Tensor, data_range: float | None = None) -> Tensor:
     """[...]: 10 log10(range^2 / mse) in dB; range: None is that of each truth."""
     span = truth.amax(-1) - truth.amin(-1) if data_range is None else data_range
-    return 10 * torch.log10(torch.as_tensor(span).square() / mse(x, truth))
+    out: Tensor = 10 * torch.log10(torch.as_tensor(span).square() / mse(x, truth))
+    return out
 
 
 def relative_error(x: Tensor, truth: Tensor) -> Tensor:
     """[...]: ||x - truth||_2 / ||truth||_2."""
-    return (x - truth).norm(dim=-1) / truth.norm(dim=-1)
+    error: Tensor = (x - truth).norm(dim=-1) / truth.norm(dim=-1)
+    return error
 
 
 def voltage_error(x: Tensor, y: Tensor, operator: EIT, minimum: float = 0.05) -> Tensor:
     """[...]: ||y - F(x)||_1 / ||y||_1, x being kept at least `minimum`."""
     values = operator(x.double().clamp_min(minimum))
-    return (values - y).abs().sum(-1) / y.abs().sum(-1)
+    error: Tensor = (values - y).abs().sum(-1) / y.abs().sum(-1)
+    return error
 
 
 def dynamic_range(x: Tensor, truth: Tensor) -> Tensor:
@@ -41,8 +45,9 @@ def dynamic_range(x: Tensor, truth: Tensor) -> Tensor:
 class MeshSimilarity:
     """Structural similarity (Wang et al. 2004) where the window of an element is its neighbours.
 
-    Neighbours share a node with it; it is none of them. With means, deviations and covariance over the
-    window, c1 = 0.01^2 max(truth), c2 = 0.03^2 max(truth) as in DuNets-RMA (theirs are not squared):
+    Neighbours share a node with it; it is none of them. With means, deviations and covariance over
+    the window, c1 = 0.01^2 max(truth), c2 = 0.03^2 max(truth) as in DuNets-RMA (theirs are not
+    squared):
 
         (2 mu mu' + c1)(2 cov + c2) / ((mu^2 + mu'^2 + c1)(std^2 + std'^2 + c2)),  averaged.
     """

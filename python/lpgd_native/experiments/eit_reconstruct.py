@@ -33,10 +33,12 @@ class Reconstruction:
 
 
 def read_voltages(path: Path, count: int) -> Tensor:
-    """[N, count] float64: a measurement a line, numbers with commas; a first line of words is skipped.
+    """[N, count] float64: a measurement a line, numbers with commas; a first line of words is
+    skipped.
 
     Raises:
-        ValueError: a line with another count of numbers, or something in it that is no finite number.
+        ValueError: a line with another count of numbers, or something in it that is no finite
+            number.
     """
     rows: list[list[float]] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -88,8 +90,8 @@ def reconstruct(
     Args:
         mesh: a mesh or its npz file (`Mesh.save`); None: the package's coarse disc
         voltages: CSV, a measurement a line, in the order of `EIT`
-        model: a network that ``lpgd-native train eit`` has left in ``models/``; it is for the mesh and the
-            patterns of the study. None: Gauss-Newton.
+        model: a network that ``lpgd-native train eit`` has left in ``models/``; it is for the mesh
+            and the patterns of the study. None: Gauss-Newton.
         out: folder for conductivity.csv, conductivity.vtu and conductivity.png
         contact: contact impedances (complete electrode model), as in `EIT`
         drive: as in `EIT`

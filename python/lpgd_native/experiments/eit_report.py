@@ -115,9 +115,8 @@ def markdown(
                 cells.append(f"{mean.value:{form}}{half}")
             count = next(iter(runs.values()))["parameters"]
             seconds = results.mean(name, size, "seconds_per_epoch").value
-            lines.append(
-                f"| {name} | {count:,} | {size} | {len(runs)} | {' | '.join(cells)} | {seconds:.1f} |"
-            )
+            cells = [f"{count:,}", str(size), str(len(runs)), *cells, f"{seconds:.1f}"]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", "Paired differences of the MSE over seeds, 95 % intervals:", ""]
     lines += [
         "| claim | difference | n | seeds | MSE | |",
@@ -232,7 +231,7 @@ def show(mesh: Mesh, rows: Sequence[tuple[str, Tensor]], path: Path, titles: boo
 def plot_phantoms(
     folder: Path, names: Sequence[str], size: int, data: Data, operator: EIT, run: Any, path: Path
 ) -> list[str]:
-    """Test phantoms, Gauss-Newton and the networks of seed 0 that are in `folder`; returns which."""
+    """Test phantoms, Gauss-Newton, networks of seed 0 in `folder`; returns which."""
     part = Part(*(tensor[:4] for tensor in data.test))
     rows: list[tuple[str, Tensor]] = [("truth", part.x), ("Gauss-Newton", part.start)]
     shown = []

@@ -31,8 +31,8 @@ def run(
     """Run the study in `folder`; may be stopped and started again. Returns the tables written.
 
     Raises:
-        ValueError: an unknown network, setting, shape or number of inclusions; a training set larger
-            than the data.
+        ValueError: an unknown network, setting, shape or number of inclusions; a training set
+            larger than the data.
     """
     specs = [eit.network(name) for name in dict.fromkeys(networks)]
     for setting in settings:

@@ -60,9 +60,9 @@ def train(
 ) -> dict[str, Any]:
     """Train on the first `size` samples, test the best snapshot; a finished run is only read.
 
-    Writes ``<folder>/<run>.json``, and for seed 0 the network to ``<folder>/models/<run>.pt``. Seeds are
-    paired: the same seed gives the same initial numbers, as far as shapes agree, and the same batches to
-    every network.
+    Writes ``<folder>/<run>.json``, and for seed 0 the network to ``<folder>/models/<run>.pt``.
+    Seeds are paired: the same seed gives the same initial numbers, as far as shapes agree, and the
+    same batches to every network.
     """
     name = run_name(spec, settings, size, seed)
     result_file, state_file = folder / f"{name}.json", folder / f"{name}.pt"
@@ -161,12 +161,12 @@ def train(
 @torch.no_grad()
 def predict(model: nn.Module, spec: Network, part: Part) -> Tensor:
     """[N, T]"""
-    y, starts = part.y.split(50), spec.starts(part).split(50)
+    y, starts = torch.split(part.y, 50), torch.split(spec.starts(part), 50)
     return torch.cat([model(*pair) for pair in zip(y, starts, strict=True)])
 
 
 def measures(x: Tensor, part: Part, operator: EIT) -> dict[str, float]:
-    """Means over a set: MSE, PSNR in dB, SSIM on the mesh, relative errors, dynamic range in percent."""
+    """Means over a set: MSE, PSNR in dB, mesh SSIM, relative errors, dynamic range in percent."""
     x, truth = x.double(), part.x.double()
     span = float(truth[0].max() - truth[0].min())
     values = {

@@ -24,7 +24,7 @@ KOTRE = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-5, 1e-5)
 
 
 class EITSolution(NamedTuple):
-    """Voltages [..., m] and status [...] of the items: `lpgd_native.Status`, OK or NUMERICAL_ERROR."""
+    """Voltages [..., m] and status [...]: `lpgd_native.Status`, OK or NUMERICAL_ERROR."""
 
     voltages: Tensor
     status: Tensor
@@ -40,45 +40,48 @@ class GaussNewton(NamedTuple):
     iterations: Tensor
     """[...] int32: steps taken"""
     status: Tensor
-    """[...] int32: OK, or NUMERICAL_ERROR where the matrix of an iterate was not positive definite or y
-    not finite; x is the last iterate before"""
+    """[...] int32: OK, or NUMERICAL_ERROR where the matrix of an iterate was not positive definite
+    or y not finite; x is the last iterate before
+    """
 
 
 class EIT(Operator):
-    """Voltages F(x) [..., m] at electrodes, for a conductivity x [..., T] constant on each triangle.
+    """Voltages F(x) [..., m] at electrodes, for a conductivity x [..., T] constant on each
+    triangle.
 
-    div(x grad u) = 0 in the mesh, with currents entering at electrodes: u is piecewise linear (P1 finite
-    elements), and y = F(x) are differences of the electrodes' potentials. Two models of electrodes:
+    div(x grad u) = 0 in the mesh, with currents entering at electrodes: u is piecewise linear (P1
+    finite elements), and y = F(x) are differences of the electrodes' potentials. Two models of
+    electrodes:
 
     - *point electrodes* (``contact=None``): the current enters at one node of the boundary,
-    - the *complete electrode model* (Somersalo, Cheney & Isaacson 1992): an electrode covers edges of the
-      boundary, U_l = u + z_l x du/dn on it, and its current is the integral of x du/dn.
+    - the *complete electrode model* (Somersalo, Cheney & Isaacson 1992): an electrode covers edges
+      of the boundary, U_l = u + z_l x du/dn on it, and its current is the integral of x du/dn.
 
     Sparse Cholesky factors in C++, a register of samples at a time, samples shared out over torch's
-    threads; computed in float64 whatever the dtype. The gradient is the adjoint's, J is formed only by
-    `jacobian`. Twice differentiable in x and in the contact impedances.
+    threads; computed in float64 whatever the dtype. The gradient is the adjoint's, J is formed only
+    by `jacobian`. Twice differentiable in x and in the contact impedances.
 
     Args:
-        mesh: with `Mesh.electrodes` for point electrodes, `Mesh.arcs` for the complete model; None: the
-            coarse disc that comes with the package (about 690 elements, 16 electrodes)
+        mesh: with `Mesh.electrodes` for point electrodes, `Mesh.arcs` for the complete model; None:
+            the coarse disc that comes with the package (about 690 elements, 16 electrodes)
         contact: contact impedances z [L] or one number for all (> 0); None: point electrodes
-        drive: injected currents: "adjacent" (+1 at electrode k, -1 at k + 1), "opposite", "skip-k" (k
-            electrodes between), "trigonometric", or an array [D, L] whose rows sum to zero
+        drive: injected currents: "adjacent" (+1 at electrode k, -1 at k + 1), "opposite", "skip-k"
+            (k electrodes between), "trigonometric", or an array [D, L] whose rows sum to zero
         measure: measured voltages in every drive, likewise; "adjacent" is V_{k+1} - V_k
         drop_driven: leave out voltages that touch an electrode with current; None (default): where
             drive is pairs of electrodes
         keep: booleans [D, M] of the voltages to keep besides
-        minimum: x below it is set to it, with derivative zero there (at it: one). None (default): x is
-            taken as it is. Networks need it, whose iterates may be negative.
-        validate: look at x (default): ValueError with index and value where it is not positive or not
-            finite. False, under ``torch.compile`` or ``torch.func``: such an item has status
+        minimum: x below it is set to it, with derivative zero there (at it: one). None (default): x
+            is taken as it is. Networks need it, whose iterates may be negative.
+        validate: look at x (default): ValueError with index and value where it is not positive or
+            not finite. False, under ``torch.compile`` or ``torch.func``: such an item has status
             NUMERICAL_ERROR, voltages nan, derivative zero, and no other item is touched.
-        method: "sparse", or "dense": batched Cholesky factors of torch; None: sparse on CPU, dense on
-            other devices
+        method: "sparse", or "dense": batched Cholesky factors of torch; None: sparse on CPU, dense
+            on other devices
 
     Raises:
-        ValueError: a pattern that does not sum to zero, no voltage left, contact impedances that are not
-            positive, a mesh without what the model needs; shapes that don't fit.
+        ValueError: a pattern that does not sum to zero, no voltage left, contact impedances that
+            are not positive, a mesh without what the model needs; shapes that don't fit.
 
     m, the order of voltages: drive by drive, in it measurement by measurement: 16 electrodes with
     adjacent patterns give 16 x 13 = 208 (`pairs` [m, 2] holds drive and measurement of each).
@@ -90,6 +93,7 @@ class EIT(Operator):
     measured: Tensor
     pairs: Tensor
     contact: Tensor | None
+    owner: Tensor  # of the edges under electrodes
 
     def __init__(
         self,
@@ -144,7 +148,9 @@ class EIT(Operator):
             self.register_buffer("owner", torch.from_numpy(owner), persistent=False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Moves between devices; coefficients and patterns stay float64, whatever module.to(dtype) says."""
+        """Moves between devices; coefficients and patterns stay float64, whatever module.to(dtype)
+        says.
+        """
 
         def keep_dtype(tensor: Tensor) -> Tensor:
             moved: Tensor = fn(tensor)
@@ -155,7 +161,9 @@ class EIT(Operator):
     # what a user calls
 
     def forward(self, x: Tensor, contact: Tensor | None = None) -> Tensor:
-        """F(x) for x [..., T]: [..., m]. contact [..., L]: impedances in place of those of the operator."""
+        """F(x) for x [..., T]: [..., m]. contact [..., L]: impedances in place of those of the
+        operator.
+        """
         return self.solve(x, contact).voltages
 
     def solve(self, x: Tensor, contact: Tensor | None = None) -> EITSolution:
@@ -191,7 +199,7 @@ class EIT(Operator):
         return moved.reshape(*lead, *self.range)
 
     def gradient(self, x: Tensor, y: Tensor, *, differentiable: bool = False) -> Tensor:
-        """J(x)' (F(x) - y), see `Operator.gradient`; one factorisation for both where it is a constant."""
+        """J(x)' (F(x) - y), see `Operator.gradient`; one factorisation where it is a constant."""
         if differentiable or not self._sparse(x):
             return super().gradient(x, y, differentiable=differentiable)
         self.check("x", x, self.domain)
@@ -228,17 +236,18 @@ class EIT(Operator):
     ) -> Any:
         """X <- x - (J'J + lam diag(J'J)^power)^-1 J'(F(x) - y), for y [..., m]: x [..., T].
 
-        The "kotre" regularisation of pyEIT (power 0.25) with the weights of DuNets-RMA (1, 0.1, ...,
-        1e-5) as default.
+        The "kotre" regularisation of pyEIT (power 0.25) with the weights of DuNets-RMA (1, 0.1,
+        ..., 1e-5) as default.
 
         Args:
             y: measured voltages
             x0: the start [..., T]; None: ones
-            iterations: None: as many as there are weights (a number: 8); more repeat the last weight
+            iterations: None: as many as there are weights (a number: 8); more repeat the last
+                weight
             regularisation: lam, one for all iterations or one each
             power: 0 is Tikhonov's, 1 Levenberg-Marquardt's
-            minimum: iterates are kept at least so large (default 0.05; None: not at all). Without, an
-                iterate may leave the domain of F; the item then stops at the one before.
+            minimum: iterates are kept at least so large (default 0.05; None: not at all). Without,
+                an iterate may leave the domain of F; the item then stops at the one before.
             tolerance: an item is done when its step is so small against ||x0||
             chunk: items whose Jacobians are in memory at once
             details: True: a `GaussNewton` with residual, iterations and status
@@ -262,7 +271,7 @@ class EIT(Operator):
         start = self._rows(x0.double().expand(*lead, *self.domain), self.domain)
         parts = [
             self._gauss_newton(d, s.clone(), weights, power, minimum, tolerance)
-            for d, s in zip(data.split(chunk), start.split(chunk), strict=True)
+            for d, s in zip(torch.split(data, chunk), torch.split(start, chunk), strict=True)
         ]
         if not parts:
             parts = [self._gauss_newton(data, start.clone(), [], power, minimum, tolerance)]
@@ -439,8 +448,8 @@ def _point_plan(mesh: Mesh) -> EitPlan:
 def _complete_plan(mesh: Mesh) -> tuple[EitPlan, NDArray[Any]]:
     """Cells are triangles, then edges under electrodes, whose third unknown is the electrode.
 
-    The form 1/z int (u - U)(v - V) over an edge of length h: h/3 and h/6 between its nodes, -h/2 between
-    a node and the electrode, h at the electrode.
+    The form 1/z int (u - U)(v - V) over an edge of length h: h/3 and h/6 between its nodes, -h/2
+    between a node and the electrode, h at the electrode.
     """
     edges = mesh.arc_edges()
     nodes = len(mesh.points)

@@ -17,9 +17,9 @@ NAMES = "adjacent, opposite, skip-k, trigonometric"
 def current_patterns(what: str, pattern: str | ArrayLike, count: int) -> Array:
     """[patterns, count], each row summing to zero.
 
-    "adjacent": +1 at electrode k, -1 at k + 1, for every k. "skip-k": the same with k electrodes between.
-    "opposite": half the ring apart. "trigonometric": cos(j t), sin(j t) for j = 1, ..., count/2, t the
-    electrode's angle; count - 1 rows. Or an array.
+    "adjacent": +1 at electrode k, -1 at k + 1, for every k. "skip-k": the same with k electrodes
+    between. "opposite": half the ring apart. "trigonometric": cos(j t), sin(j t) for j = 1, ...,
+    count/2, t the electrode's angle; count - 1 rows. Or an array.
     """
     if isinstance(pattern, str):
         return _named(what, pattern, count)

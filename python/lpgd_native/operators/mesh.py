@@ -19,7 +19,9 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class MeshQuality:
-    """Angles in degrees; shape is 2 r / R of the inscribed and circumscribed circles (1: equilateral)."""
+    """Angles in degrees; shape is 2 r / R of the inscribed and circumscribed circles (1:
+    equilateral).
+    """
 
     nodes: int
     elements: int
@@ -85,8 +87,8 @@ class Mesh:
     def disc(resolution: str = "coarse") -> Mesh:
         """A unit disc with 16 electrodes: "coarse" (about 690 elements) or "fine" (about 10,000).
 
-        Electrode l is at (-cos(2 pi l/16), sin(2 pi l/16)), as in DuNets-RMA, and covers half of the
-        circle's sixteenth around it in the complete electrode model.
+        Electrode l is at (-cos(2 pi l/16), sin(2 pi l/16)), as in DuNets-RMA, and covers half of
+        the circle's sixteenth around it in the complete electrode model.
         """
         if resolution not in ("coarse", "fine"):
             raise ValueError(f"Mesh.disc: resolution must be coarse or fine, got {resolution!r}")
@@ -95,20 +97,21 @@ class Mesh:
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Mesh:
-        """A mesh that `save` wrote: npz with points, triangles, and electrodes or arcs if it has them."""
+        """A mesh that `save` wrote: npz with points, triangles, and electrodes or arcs if it has
+        them.
+        """
         with np.load(path, allow_pickle=False) as archive:
             missing = [name for name in ("points", "triangles") if name not in archive]
             if missing:
                 raise ValueError(f"Mesh.load: {path} has no array {missing[0]!r}")
-            arcs = archive["arcs"] if "arcs" in archive else None
+            arcs = archive.get("arcs")
             if arcs is not None:  # rows are filled up with -1
                 arcs = [row[row >= 0] for row in arcs]
-            electrodes = archive["electrodes"] if "electrodes" in archive else None
-            return Mesh(archive["points"], archive["triangles"], electrodes, arcs)
+            return Mesh(archive["points"], archive["triangles"], archive.get("electrodes"), arcs)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write npz, for `load`."""
-        arrays = {"points": self.points, "triangles": self.triangles}
+        arrays: dict[str, Any] = {"points": self.points, "triangles": self.triangles}
         if self.electrodes is not None:
             arrays["electrodes"] = self.electrodes
         if self.arcs is not None:
@@ -126,8 +129,8 @@ class Mesh:
     ) -> Mesh:
         """The triangles of a file that meshio reads (``.msh``, ``.vtu``, ``.xdmf``, ``.stl``...).
 
-        Nodes that no triangle uses are dropped, clockwise triangles turned; the first two coordinates
-        are kept. `electrodes` and `arcs` are indices into the file's own points. Needs
+        Nodes that no triangle uses are dropped, clockwise triangles turned; the first two
+        coordinates are kept. `electrodes` and `arcs` are indices into the file's own points. Needs
         ``pip install 'lpgd-native[meshes]'``.
         """
         found = _meshio().read(path)
@@ -150,7 +153,9 @@ class Mesh:
         )
 
     def write(self, path: str | PathLike[str], **cell_data: ArrayLike) -> None:
-        """Write a file of meshio's formats (``.vtu``...), with numbers [T] for the elements by name."""
+        """Write a file of meshio's formats (``.vtu``...), with numbers [T] for the elements by
+        name.
+        """
         points = np.pad(self.points, ((0, 0), (0, 1)))
         data = {name: [np.asarray(values)] for name, values in cell_data.items()}
         _meshio().Mesh(points, [("triangle", self.triangles)], cell_data=data).write(path)

@@ -17,15 +17,16 @@ KINDS = ("none", "norm", "gauss-newton")
 class Preconditioned(Operator):
     """F as it is, with M J(x)' in the place of J(x)': for networks that are fed gradients.
 
-    Where the gradients of an ill-posed problem are many orders smaller than x, as in EIT (1e-8 beside 1 at
-    a Gauss-Newton start), a network sees zeros. With J = J(at), made once:
+    Where the gradients of an ill-posed problem are many orders smaller than x, as in EIT (1e-8
+    beside 1 at a Gauss-Newton start), a network sees zeros. With J = J(at), made once:
 
     - "none": M = I
     - "norm": M = 1 / ||J||_2^2, so that x - gradient is a step of gradient descent that descends
-    - "gauss-newton": M = (J'J + weight diag(J'J)^power)^-1, the step of `EIT.gauss_newton` from `at`
+    - "gauss-newton": M = (J'J + weight diag(J'J)^power)^-1, the step of `EIT.gauss_newton` from
+      `at`
 
-    M is symmetric and constant: derivatives through `vjp` and `gradient` are exact. `vjp` is no longer the
-    adjoint of `jvp` (which is that of F), except with "none".
+    M is symmetric and constant: derivatives through `vjp` and `gradient` are exact. `vjp` is no
+    longer the adjoint of `jvp` (which is that of F), except with "none".
 
     Args:
         operator: with a method `jacobian`, as `EIT`; domain and range of one dimension
@@ -63,7 +64,8 @@ class Preconditioned(Operator):
         if kind == "none":
             return
         at = torch.ones(operator.domain, dtype=torch.float64) if at is None else at.double()
-        jacobian: Tensor = operator.jacobian(self.check("at", at, self.domain))
+        differentiate: Any = operator.jacobian
+        jacobian: Tensor = differentiate(self.check("at", at, self.domain))
         if kind == "norm":
             self.scale = torch.linalg.matrix_norm(jacobian, 2).pow(-2)
             return

@@ -1,4 +1,4 @@
-"""Twins of ``torch.ops.lpgd.eit_*``: dense matrices, one item after the other, derivatives by autograd."""
+"""The EIT map from the formula: dense matrices, item by item, derivatives by autograd."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def eit_voltages(
     measured: Tensor,
     pairs: Tensor,
 ) -> Tensor:
-    """y_k = measured' E' A^+ E drive [B, m] for weights [B, C], with the pseudo-inverse of the whole A."""
+    """y_k = measured' E' A^+ E drive [B, m] for weights [B, C], with the pseudo-inverse of the
+    whole A.
+    """
     out = []
     for w in weights:
         solved = torch.linalg.pinv(eit_matrix(w, cells, coefficients, unknowns), hermitian=True)
