@@ -87,6 +87,12 @@ def test_schemas_are_those_of_the_operators() -> None:
         "implicit_qp",
         "outer_sum",
         "solve_sparse_qp",
+        "eit_forward",
+        "eit_vjp",
+        "eit_jvp",
+        "eit_curvature",
+        "eit_gradient",
+        "eit_jacobian",
     }
     for name, text in quoted.items():
         assert f"lpgd::{text}" == str(getattr(torch.ops.lpgd, name).default._schema)

@@ -417,6 +417,7 @@ def test_raw_ops_check_what_memory_hangs_on():
         (lambda p: p.long(), "int32"),
         (lambda p: p.index_fill(0, torch.tensor(7), 10_000), "out of range"),
         (lambda p: p.index_fill(0, torch.tensor(0), -1), "impossible sizes"),
+        (lambda p: torch.cat([p[:-1], p[-1:] - 1]), "contradicts"),
     ):
         with pytest.raises(RuntimeError, match=text):
             torch.ops.lpgd.eit_forward(x, coefficients, change(plan), *rest)

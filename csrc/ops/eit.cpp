@@ -49,6 +49,7 @@ class Plan {
     mesh.row_column = indices(mesh.entries, 1, mesh.free(), "row_column");
     mesh.row_slot = indices(mesh.entries, 1, mesh.entries, "row_slot");
     STD_TORCH_CHECK(left_ == 0, "plan: ", left_, " numbers too many");
+    STD_TORCH_CHECK(consistent(mesh), "plan: the pattern of the factor contradicts itself");
     return mesh;
   }
 
@@ -77,6 +78,26 @@ class Plan {
     for (int i = 1; i < mesh.unknowns; ++i) fine = fine && array[i] >= array[i - 1];
     STD_TORCH_CHECK(fine, "plan: ", name, " must rise from 0 to the number of entries");
     return array;
+  }
+
+  // Rows rise below the diagonal; the lists by rows are those of the columns; where a column is
+  // taken to have the rows of the next one (EitFactor::nested), it has them.
+  static bool consistent(const EitMesh& mesh) {
+    bool fine = true;
+    for (int j = 0; j < mesh.free(); ++j) {
+      const int begin = mesh.column[j], end = mesh.column[j + 1];
+      for (int s = begin; s < end; ++s)
+        fine = fine && mesh.row[s] > (s > begin ? mesh.row[s - 1] : j);
+      for (int r = mesh.row_start[j]; r < mesh.row_start[j + 1]; ++r) {
+        const int k = mesh.row_column[r], slot = mesh.row_slot[r];
+        fine = fine && mesh.column[k] <= slot && slot < mesh.column[k + 1] && mesh.row[slot] == j;
+      }
+      const bool nested = j + 2 < mesh.unknowns && begin < end && mesh.row[begin] == j + 1 &&
+                          end - begin == mesh.column[j + 2] - end + 1;
+      for (int s = begin + 1; nested && s < end; ++s)
+        fine = fine && mesh.row[s] == mesh.row[end + s - begin - 1];
+    }
+    return fine;
   }
 
   const std::int32_t* next_;
