@@ -98,6 +98,12 @@ def test_schemas_are_those_of_the_operators() -> None:
         "oracle_knapsack",
         "oracle_spanning_tree",
         "oracle_alignment",
+        "eit_forward",
+        "eit_vjp",
+        "eit_jvp",
+        "eit_curvature",
+        "eit_gradient",
+        "eit_jacobian",
     }
     for name, text in quoted.items():
         assert f"lpgd::{text}" == str(getattr(torch.ops.lpgd, name).default._schema)

@@ -17,10 +17,12 @@ STUDIES: dict[str, str] = {
     "constraints": "lpgd_native.experiments.constraints_command",
     "digits": "lpgd_native.experiments.digits_command",
     "portfolio": "lpgd_native.experiments.portfolio_folds_command",
+    "eit": "lpgd_native.experiments.eit_command",
 }
 """``lpgd-native train <name>``"""
 
 COMMANDS: dict[str, str] = {
     "demo": "lpgd_native.experiments.portfolio_command",
+    "reconstruct": "lpgd_native.experiments.reconstruct_command",
 }
 """``lpgd-native <name>``"""

@@ -3,6 +3,9 @@
 from lpgd_native.reference import oracles as oracles
 from lpgd_native.reference import prox as prox
 from lpgd_native.reference.convolution import conv_prelu as conv_prelu
+from lpgd_native.reference.eit import eit_jacobian as eit_jacobian
+from lpgd_native.reference.eit import eit_matrix as eit_matrix
+from lpgd_native.reference.eit import eit_voltages as eit_voltages
 from lpgd_native.reference.momentum import gru_cell as gru_cell
 from lpgd_native.reference.momentum import gru_momentum_step as gru_momentum_step
 from lpgd_native.reference.momentum import lstm_cell as lstm_cell
