@@ -17,7 +17,7 @@ from lpgd_native._build_info import build_info
 
 def demo(arguments: argparse.Namespace) -> int:
     """Run the portfolio study and write portfolio.png, portfolio.json and portfolio.md."""
-    from lpgd_native.experiments import require
+    from lpgd_native.experiments import _files, require
 
     for module in ("rich", "matplotlib", "skfolio"):
         require(module)  # before minutes of work, not after
@@ -58,7 +58,7 @@ def demo(arguments: argparse.Namespace) -> int:
     console.print(f"{study.solved} QPs solved, {study.failed} with a status other than ok")
     portfolio_report.plot(study, arguments.out / "portfolio.png")
     portfolio_report.write_json(study, rows, arguments.out / "portfolio.json")
-    (arguments.out / "portfolio.md").write_text(portfolio_report.markdown_table(rows))
+    _files.write_text(arguments.out / "portfolio.md", portfolio_report.markdown_table(rows))
     console.print(
         f"{arguments.out}/portfolio.png, .json, .md written; "
         f"{time.perf_counter() - started:.0f} s in all"
@@ -71,7 +71,7 @@ def train_deconvolution(arguments: argparse.Namespace) -> int:
     from lpgd_native.experiments import deconvolution as study
     from lpgd_native.experiments import deconvolution_report as report
     from lpgd_native.experiments import deconvolution_train as training
-    from lpgd_native.experiments import require
+    from lpgd_native.experiments import _files, require
     from lpgd_native.operators import VolterraDeconvolution
 
     if arguments.threads:
@@ -138,7 +138,7 @@ def train_deconvolution(arguments: argparse.Namespace) -> int:
     results = report.Results.read(folder, settings.steps)
     labels = [spec.name for spec in specs]
     text = report.markdown(results, labels, arguments.a, floors)
-    (folder / "deconvolution.md").write_text(text)
+    _files.write_text(folder / "deconvolution.md", text)
     print(text)
     try:
         report.plot(results, labels, arguments.a, floors, folder / "deconvolution.png")
