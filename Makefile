@@ -12,8 +12,8 @@ DEMO_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # what _C and the C++ tests are made from; Python files are read from where they lie
-NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc cmake tests/native bench/native -type f 2>/dev/null)
-CXX_FILES = $(shell find csrc tests/native bench/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc cmake tests/native tests/fuzz bench/native -type f 2>/dev/null)
+CXX_FILES = $(shell find csrc tests/native tests/fuzz bench/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
 .PHONY: help build demo test test-all bench bench-prox docs lint format wheel wheel-check clean distclean
 .DELETE_ON_ERROR:

@@ -170,15 +170,18 @@ LPGD_HD PdhgMeasure<S> pdhg_measure(PdhgWork<S, V>& work, const PdhgFacts<S>& fa
   return out;
 }
 
-// The point T(z) in the caller's units, into the item's row.
+// The point T(z) in the caller's units, into the item's row. False where a number of it is none there:
+// it may have left its type's range on the way from the scaled problem.
 template <class S, class V, class T>
-LPGD_HD void store_pdhg(const PdhgWork<S, V>& work, const PdhgTask<T>& task,
+LPGD_HD bool store_pdhg(const PdhgWork<S, V>& work, const PdhgTask<T>& task,
                         const PdhgFacts<S>& facts, std::int64_t item, int lane, bool keep) {
   const PdhgMatrices<V>& a = work.matrices;
   const int n = a.n, p = task.problem.p, m = task.problem.m;
   const S rho = facts.p_factor * facts.rho;
+  bool finite = true;
   const auto put = [&](T* to, S value) {
     *to = keep ? static_cast<T>(get_lane(value, lane)) : T(0);
+    finite = finite && *to - *to == T(0);
   };
   for (int j = 0; j < n; ++j) {
     const S column = S(a.column[j]);
@@ -197,6 +200,7 @@ LPGD_HD void store_pdhg(const PdhgWork<S, V>& work, const PdhgTask<T>& task,
     T* to = i < p ? task.solution.y + item * p + i : task.solution.z + item * m + (i - p);
     put(to, work.ty[i] * S(a.row[i]) / facts.gamma);
   }
+  return finite;
 }
 
 template <class S, class T>
@@ -280,7 +284,10 @@ LPGD_HD void pdhg_solve(PdhgWork<S, V>& work, const PdhgTask<T>& task, const Pdh
           done[l] = true;
           --open;
           const std::int64_t item = lanes.item(l);
-          store_pdhg(work, task, facts, item, l, status != kQpNumericalError);
+          if (!store_pdhg(work, task, facts, item, l, status != kQpNumericalError)) {
+            status = kQpNumericalError;
+            store_pdhg(work, task, facts, item, l, false);
+          }
           report_pdhg(task, measure, item, l, static_cast<QpStatus>(status), step);
         }
         // squares, so the decays are too

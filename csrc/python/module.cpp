@@ -7,6 +7,7 @@
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native half of lpgd_native";
   lpgd::python::register_build_info(m);
+  lpgd::python::register_interrupt(m);
   lpgd::python::register_numpy_qp(m);
   lpgd::python::register_prox(m);
 }

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/interrupt.h"
 #include "cpu/qp.h"
 #include "python/register.h"
 
@@ -64,9 +65,10 @@ class ProblemBuilder {
   std::int64_t batch_ = -1;
 };
 
-// Packs are taken one by one by a few threads of our own; each has its workspace.
+// Packs are taken one by one by a few threads of our own; each has its workspace. False where a signal
+// ended it early.
 template <class T>
-void solve_packs(const QpTask<T>& task, int threads) {
+bool solve_packs(const QpTask<T>& task, int threads) {
   const std::int64_t count = task.problem.batch;
   const QpLayout<QpTask<T>>& layout = qp_kernels().of<T>().solve.pick(task.problem.n, count);
   const std::int64_t packs = layout.packs(count);
@@ -76,10 +78,11 @@ void solve_packs(const QpTask<T>& task, int threads) {
   std::vector<std::unique_ptr<void, decltype(release)>> workspaces;
   for (std::int64_t w = 0; w < workers; ++w)
     workspaces.emplace_back(::operator new(bytes, std::align_val_t{64}), release);
+  const InterruptWatch watch(packs > workers);
   std::atomic<std::int64_t> next{0};
   auto work = [&](std::int64_t worker) {
     bool fresh = true;
-    for (std::int64_t pack = next++; pack < packs; pack = next++) {
+    for (std::int64_t pack = next++; pack < packs && !watch.stopped(); pack = next++) {
       layout.run(task, count, pack, pack + 1, workspaces[static_cast<std::size_t>(worker)].get(),
                  fresh);
       fresh = false;
@@ -93,6 +96,7 @@ void solve_packs(const QpTask<T>& task, int threads) {
   }
   if (workers > 0) work(0);
   for (std::thread& thread : others) thread.join();
+  return !watch.stopped();
 }
 
 // Items that single precision left unsolved, once more in double.
@@ -148,11 +152,13 @@ py::tuple solve_qp(const MaybeArray<T>& P, const Array<T>& q, const MaybeArray<T
   task.solution = {x.mutable_data(), y.mutable_data(), z.mutable_data(),
                    lb ? z_lb.mutable_data() : nullptr, ub ? z_ub.mutable_data() : nullptr};
   task.report = {status.mutable_data(), iterations.mutable_data(), residuals.mutable_data()};
+  bool whole = false;
   {
     const py::gil_scoped_release unlocked;
-    solve_packs(task, threads);
-    solve_unsolved(task);
+    whole = solve_packs(task, threads);
+    if (whole) solve_unsolved(task);
   }
+  if (!whole) raise_interrupt();
   return py::make_tuple(x, y, z, z_lb, z_ub, status, iterations, residuals);
 }
 

@@ -20,6 +20,7 @@ prox_separable_kinds: dict[str, int]
 prox_rows_kinds: dict[str, int]
 
 def build_info() -> _NativeBuildInfo: ...
+def take_interrupt() -> BaseException | None: ...
 
 _MaybeArray: TypeAlias = NDArray[Any] | None
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lpgd_native import _pdhg_ops as _pdhg_ops
+from lpgd_native._interrupt import interruptible
 from lpgd_native._qp_autograd import _adapt, _warn_of_fallbacks
 from lpgd_native._qp_forward import tau_of
 from lpgd_native._qp_methods import Options
@@ -19,7 +20,7 @@ from lpgd_native.status import GradientStatus
 
 __all__ = ["Pattern", "PdhgOptions", "solve"]
 
-_raw_solve = torch.ops.lpgd.solve_sparse_qp.default
+_raw_solve = interruptible(torch.ops.lpgd.solve_sparse_qp.default)
 _SHRINK_ROUNDS = 3  # as the dense solver
 
 

@@ -58,7 +58,10 @@ def compute_dtype(x: Tensor) -> torch.dtype:
 
 def result_dtype(x: Tensor) -> torch.dtype:
     """Half precision comes back as it was given; under autocast it stays float32."""
-    if x.dtype in _HALVES and not torch.is_autocast_enabled(x.device.type):
+    if x.dtype in _HALVES and not (
+        torch.amp.is_autocast_available(x.device.type)
+        and torch.is_autocast_enabled(x.device.type)
+    ):
         return x.dtype
     return compute_dtype(x)
 
@@ -71,6 +74,8 @@ def parameter(name: str, arg: str, value: Any, x: Tensor, must: str = NONNEGATIV
     if isinstance(value, Tensor):
         if not value.dtype.is_floating_point:
             raise TypeError(f"{name}: {arg} must be a floating-point tensor, got {value.dtype}")
+        if value.layout != torch.strided:
+            raise TypeError(f"{name}: {arg} must be dense, got layout {value.layout}")
         if value.device != x.device and value.dim() > 0:
             raise ValueError(
                 f"{name}: {arg} must be on the device of x, {x.device}, got {value.device}"

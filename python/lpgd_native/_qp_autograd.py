@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native._batching import vmap_flattened
+from lpgd_native._interrupt import interruptible
 from lpgd_native._qp_checks import DATA_RANKS
 from lpgd_native._qp_forward import implicit_tangents, lpgd_tangents, tau_of
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
@@ -21,7 +22,7 @@ from lpgd_native.status import GradientStatus
 __all__ = ["Options", "solve"]
 
 # an overload by name costs less than a packet, which looks for the one that fits
-_raw_implicit = torch.ops.lpgd.implicit_qp.default
+_raw_implicit = interruptible(torch.ops.lpgd.implicit_qp.default)
 _raw_outer_sum = torch.ops.lpgd.outer_sum.default
 
 _SIDES = {"lower": 1, "upper": 2, "average": 3}

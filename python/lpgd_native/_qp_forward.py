@@ -28,7 +28,10 @@ def relative_tau(tau: Tensor, parts: _Tensors, ranks: Sequence[int]) -> Tensor:
     # scaled by the largest entry, since squares leave float32's range early
     largest = torch.stack([t.abs().amax(-1) for t in flat]).amax(0)
     unit = torch.where(largest > 0, largest, 1)
-    square = torch.stack([(t / unit[:, None]).square().sum(-1) for t in flat]).sum(0)
+    # running sums: torch's sums take an order that depends on the size of the batch
+    square = torch.zeros_like(tau)
+    for t in flat:
+        square = square + (t / unit[:, None]).square().cumsum(-1)[:, -1]
     return torch.where(largest > 0, tau / unit / square.sqrt(), tau)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native import _qp_ops as _qp_ops  # registers the raw ops
+from lpgd_native._interrupt import interruptible
 from lpgd_native._qp_checks import DEFAULT_MAX_ITER
 from lpgd_native.gradients import GradientStrategy
 
@@ -49,9 +50,9 @@ class Method(NamedTuple):
 
 
 # an overload by name costs less than a packet, which looks for the one that fits
-_raw_solve = torch.ops.lpgd.solve_qp.default
-_raw_solve_from = torch.ops.lpgd.solve_qp_from.default
-_raw_resolve = torch.ops.lpgd.resolve_qp.default
+_raw_solve = interruptible(torch.ops.lpgd.solve_qp.default)
+_raw_solve_from = interruptible(torch.ops.lpgd.solve_qp_from.default)
+_raw_resolve = interruptible(torch.ops.lpgd.resolve_qp.default)
 
 
 def _ipm_solve(data: _Data, start: _Data, options: Options) -> tuple[Tensor, ...]:

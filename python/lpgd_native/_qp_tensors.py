@@ -19,7 +19,7 @@ def under_autocast(data: _Data) -> _Data:
     if not any(isinstance(t, Tensor) and t.dtype in (torch.float16, torch.bfloat16) for t in data):
         return data
     device = next(t.device.type for t in data if isinstance(t, Tensor))
-    if not torch.is_autocast_enabled(device):
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
         return data
     return tuple(
         t.float() if isinstance(t, Tensor) and t.dtype in (torch.float16, torch.bfloat16) else t

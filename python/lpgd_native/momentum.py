@@ -112,6 +112,8 @@ def _step(
     name = f"{cell}_momentum_step"
     gradient, given, held = _under_autocast(gradient, state, weights)
     _check_tensors(name, gradient, given, held)
+    if not per_coordinate and gradient.dim() < 1:
+        raise ValueError(f"{name}: gradient must be [..., n], got {list(gradient.shape)}")
     hidden = _check_weights(name, cell, held, 1 if per_coordinate else gradient.shape[-1])
     held = tuple(w.contiguous() for w in held)
     layers = (len(held) - 2) // 4
@@ -204,7 +206,7 @@ def _under_autocast(
 ) -> tuple[Tensor, _States | None, _States]:
     """Half precision up to float32 where autocast is on."""
     held = tuple(weights)
-    if not isinstance(gradient, Tensor) or not torch.is_autocast_enabled(gradient.device.type):
+    if not isinstance(gradient, Tensor) or not _autocast_is_on(gradient.device.type):
         return gradient, None if state is None else tuple(state), held
 
     def up(t: Tensor) -> Tensor:
@@ -213,15 +215,24 @@ def _under_autocast(
     return up(gradient), None if state is None else tuple(map(up, state)), tuple(map(up, held))
 
 
+def _autocast_is_on(device: str) -> bool:
+    # others, as meta, have no autocast and torch raises if asked
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def _check_tensors(name: str, gradient: Tensor, state: _States | None, weights: _States) -> None:
     if not isinstance(gradient, Tensor):
         raise TypeError(f"{name}: gradient must be a torch.Tensor, got {type(gradient).__name__}")
     if gradient.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name}: gradient must be float32 or float64, got {gradient.dtype}")
+    if gradient.layout != torch.strided:
+        raise TypeError(f"{name}: gradient must be dense, got layout {gradient.layout}")
     for what, tensors in (("state", state or ()), ("weights", weights)):
         for tensor in tensors:
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"{name}: {what} must be tensors, got {type(tensor).__name__}")
+            if tensor.layout != torch.strided:
+                raise TypeError(f"{name}: {what} must be dense, got layout {tensor.layout}")
             if tensor.dtype != gradient.dtype:
                 raise TypeError(
                     f"{name}: {what} must have the dtype of gradient, {gradient.dtype}, "

@@ -155,6 +155,7 @@ def _report(
     strengths: list[float],
     as_json: bool,
 ) -> None:
+    from lpgd_native.experiments import _files
     from lpgd_native.experiments import deconvolution as study
     from lpgd_native.experiments import deconvolution_report as report
     from lpgd_native.operators import VolterraDeconvolution
@@ -169,7 +170,7 @@ def _report(
             floors[label][a] = study.least_squares(operator, data, bool(quadratic))
     results = report.Results.read(folder, settings.steps)
     text = report.markdown(results, labels, strengths, floors)
-    (folder / "deconvolution.md").write_text(text)
+    _files.write_text(folder / "deconvolution.md", text)
     where = console(as_json)
     where.print(text, markup=False, highlight=False, soft_wrap=True)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lpgd_native.experiments import require
+from lpgd_native.experiments import _files, require
 
 # 97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -158,5 +158,5 @@ def plot(
     axes.set_title("Nonlinear deconvolution, 53 numbers from 12")
     axes.legend(fontsize=8, ncols=2)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=130)
+    _files.write(path, lambda file: figure.savefig(file, format="png", dpi=130))
     plt.close(figure)

@@ -16,6 +16,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lpgd_native.experiments import _files
 from lpgd_native.experiments.deconvolution import Data, Network, Settings
 from lpgd_native.operators import VolterraDeconvolution
 
@@ -116,20 +117,15 @@ def train(
     def save() -> None:
         if group.rank:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        part = state_file.with_suffix(".part")
-        torch.save(
-            {
-                "settings": wanted,
-                "model": plain.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "kept": kept,
-                "state": state,
-            },
-            part,
-        )
-        part.replace(state_file)
+        stored = {
+            "settings": wanted,
+            "model": plain.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "kept": kept,
+            "state": state,
+        }
+        _files.write(state_file, lambda file: torch.save(stored, file))
 
     every = max(1, settings.steps // settings.evaluations)
     last_saved = begun = time.perf_counter()
@@ -176,8 +172,7 @@ def train(
         "curve": state["curve"],
     }
     if group.rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        result_file.write_text(json.dumps(result))
+        _files.write_text(result_file, json.dumps(result))
         state_file.unlink(missing_ok=True)
     return result
 

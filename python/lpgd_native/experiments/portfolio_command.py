@@ -32,7 +32,7 @@ def command(
         lpgd-native demo
         lpgd-native demo --quick --output demo
     """
-    from lpgd_native.experiments import require
+    from lpgd_native.experiments import _files, require
 
     for module in ("rich", "matplotlib", "skfolio"):
         require(module)  # before minutes of work, not after
@@ -65,7 +65,7 @@ def command(
     where.print(f"{study.solved} QPs solved, {study.failed} with a status other than ok")
     portfolio_report.plot(study, output / "portfolio.png")
     portfolio_report.write_json(study, rows, output / "portfolio.json")
-    (output / "portfolio.md").write_text(portfolio_report.markdown_table(rows))
+    _files.write_text(output / "portfolio.md", portfolio_report.markdown_table(rows))
     where.print(
         f"{output}/portfolio.png, .json, .md written; {time.perf_counter() - started:.0f} s in all"
     )

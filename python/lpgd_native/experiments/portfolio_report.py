@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lpgd_native._build_info import build_info
-from lpgd_native.experiments import require
+from lpgd_native.experiments import _files, require
 from lpgd_native.experiments.portfolio import (
     IMPLICIT,
     LPGD_AVERAGE,
@@ -213,7 +213,7 @@ def write_json(study: Study, rows: list[Row], path: Path) -> None:
             o.name: curve(o, o.training) for o in study.outcomes if o.training
         },
     }
-    path.write_text(json.dumps(document, indent=2, default=str) + "\n")
+    _files.write_text(path, json.dumps(document, indent=2, default=str) + "\n")
 
 
 def plot(study: Study, path: Path) -> None:
@@ -269,5 +269,8 @@ def plot(study: Study, path: Path) -> None:
         fontsize=9,
         color="#444444",
     )
-    figure.savefig(path, dpi=100, pil_kwargs={"optimize": True})
+    _files.write(
+        path,
+        lambda file: figure.savefig(file, format="png", dpi=100, pil_kwargs={"optimize": True}),
+    )
     plt.close(figure)

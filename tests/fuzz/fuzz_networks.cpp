@@ -1,0 +1,176 @@
+// The kernels of unrolled networks: per-coordinate momentum, small dense cells, convolutions.
+#include "cpu/convolution.h"
+#include "cpu/momentum.h"
+#include "fuzz_input.h"
+
+namespace lpgd::fuzz {
+namespace {
+
+// Finite numbers in, none that overflow: finite numbers out.
+template <class T>
+void coordinates(Input& in) {
+  CoordinateTask<T> task{};
+  task.cell = in.flag() ? MomentumCell::kLstm : MomentumCell::kGru;
+  task.rows = in.between(1, 70);
+  task.layers = in.between(1, 3);
+  task.hidden = in.between(1, 9);
+  const int H = task.hidden, gates = cell_rows(task.cell) * H;
+  std::vector<std::vector<T>> kept;
+  kept.reserve(4 * kMostLayers + 8);
+  const auto draw = [&](std::int64_t count) {
+    kept.push_back(in.numbers<T>(count));
+    return kept.back().data();
+  };
+  const bool tame = in.flag();
+  in.tame(tame);
+  for (int l = 0; l < task.layers; ++l)
+    task.weights[l] = {draw(gates * (l == 0 ? 1 : H)), draw(gates * H), draw(gates), draw(gates)};
+  task.w_out = draw(task.layers * H);
+  task.b_out = draw(1);
+  const std::int64_t states = task.layers * H * task.rows;
+  task.x = draw(task.rows);
+  task.h = draw(states);
+  const bool lstm = task.cell == MomentumCell::kLstm;
+  if (lstm) task.c = draw(states);
+  const auto room = [](std::int64_t count) { return std::vector<T>(static_cast<std::size_t>(count)); };
+  std::vector<T> v = room(task.rows), h = room(states), c = room(lstm ? states : 0);
+  std::vector<T> d_x = room(task.rows), d_h = room(states), d_c = room(lstm ? states : 0);
+  task.v = v.data();
+  task.h_out = h.data();
+  task.c_out = c.data();
+  const MomentumKernelsOf<T>& kernels = momentum_kernels().of<T>();
+  const Room workspace(kernels.coordinate_bytes(task.layers, H));
+  kernels.coordinate_forward(task, 0, task.rows, workspace.get());
+  if (tame) LPGD_HOLDS(all_finite(v) && all_finite(h) && all_finite(c));
+
+  // a row is what it is without those before it
+  const std::vector<T> whole = v;
+  const std::int64_t cut = in.between(0, static_cast<int>(task.rows) - 1);
+  kernels.coordinate_forward(task, cut, task.rows, workspace.get());
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    const T gap = std::abs(whole[i] - v[i]);
+    LPGD_HOLDS(!tame || gap <= T(1e-3) * (1 + std::abs(whole[i])));
+  }
+
+  task.d_v = in.flag() ? draw(task.rows) : nullptr;
+  task.d_h_out = in.flag() ? draw(states) : nullptr;
+  task.d_c_out = lstm && in.flag() ? draw(states) : nullptr;
+  task.d_x = d_x.data();
+  task.d_h = d_h.data();
+  task.d_c = d_c.data();
+  std::vector<T> sums = room(coordinate_weight_count(task.cell, task.layers, H));
+  kernels.coordinate_backward(task, 0, task.rows, workspace.get(), sums.data());
+  if (tame) LPGD_HOLDS(all_finite(d_x) && all_finite(d_h) && all_finite(d_c) && all_finite(sums));
+}
+
+template <class T>
+void cells(Input& in) {
+  CellTask<T> task{};
+  task.cell = in.flag() ? MomentumCell::kLstm : MomentumCell::kGru;
+  task.batch = in.between(1, 4);
+  task.inputs = in.between(1, 20);
+  task.hidden = in.between(1, 20);
+  const std::int64_t B = task.batch, H = task.hidden, gates = cell_rows(task.cell) * H;
+  const bool tame = in.flag();
+  in.tame(tame);
+  const std::vector<T> w_ih = in.numbers<T>(gates * task.inputs), w_hh = in.numbers<T>(gates * H);
+  const std::vector<T> b_ih = in.numbers<T>(gates), b_hh = in.numbers<T>(gates);
+  const std::vector<T> x = in.numbers<T>(B * task.inputs), h = in.numbers<T>(B * H);
+  const std::vector<T> c = in.numbers<T>(B * H);
+  const auto room = [](std::int64_t count) { return std::vector<T>(static_cast<std::size_t>(count)); };
+  std::vector<T> kept = room(4 * B * H), h_out = room(B * H), c_out = room(B * H);
+  const bool lstm = task.cell == MomentumCell::kLstm;
+  task.weights = {w_ih.data(), w_hh.data(), b_ih.data(), b_hh.data()};
+  task.x = x.data();
+  task.h = h.data();
+  task.c = lstm ? c.data() : nullptr;
+  task.gates = kept.data();
+  task.h_out = h_out.data();
+  task.c_out = lstm ? c_out.data() : nullptr;
+  const MomentumKernelsOf<T>& kernels = momentum_kernels().of<T>();
+  const std::int64_t cut = in.between(0, static_cast<int>(H));  // shared out over two threads
+  kernels.cell_units(task, 0, cut);
+  kernels.cell_units(task, cut, H);
+  if (tame) LPGD_HOLDS(all_finite(h_out) && all_finite(c_out) && all_finite(kept));
+  // two layers of states, side by side, to an output of a few rows
+  const std::int64_t rows = in.between(1, 11);
+  const std::vector<T> w = in.numbers<T>(rows * H), bias = in.numbers<T>(rows);
+  std::vector<T> v = room(B * rows);
+  kernels.output(w.data(), bias.data(), h_out.data(), B * H, B, 1, task.hidden, rows, v.data(), 0,
+                 rows);
+  if (tame) LPGD_HOLDS(all_finite(v));
+}
+
+template <class T>
+void convolution(Input& in) {
+  ConvolutionTask<T> task{};
+  task.batch = in.between(1, 3);
+  task.inputs = in.between(1, 5);
+  task.outputs = in.between(1, 6);
+  task.n = in.between(1, 40);
+  task.kernel = 1 + 2 * in.between(0, 3);
+  const std::int64_t B = task.batch, C = task.inputs, O = task.outputs, n = task.n, K = task.kernel;
+  const bool tame = in.flag();
+  in.tame(tame);
+  const std::vector<T> x = in.numbers<T>(B * C * n), w = in.numbers<T>(O * C * K);
+  const std::vector<T> bias = in.numbers<T>(O), d_y = in.numbers<T>(B * O * n);
+  const T slope = in.number<T>();
+  const bool sloped = in.flag(), wants_x = in.flag();
+  const auto room = [](std::int64_t count) { return std::vector<T>(static_cast<std::size_t>(count)); };
+  const ConvolutionKernelsOf<T>& kernels = convolution_kernels().of<T>();
+  const std::int64_t line = kernels.line(task.n, task.kernel);
+  std::vector<T> y = room(B * O * n), d_x = room(B * C * n), d_slope = room(B);
+  std::vector<T> d_w = room(O * C * K), d_bias = room(O);
+  task.x = x.data();
+  task.slope = sloped ? &slope : nullptr;
+  task.w = w.data();
+  task.bias = bias.data();
+  task.y = y.data();
+  const Room workspace(sizeof(T) * static_cast<std::size_t>(C * line));
+  kernels.forward(task, 0, B, workspace.get());
+  if (tame) LPGD_HOLDS(all_finite(y));
+  std::vector<T> turned = room(C * O * K);
+  for (std::int64_t o = 0; o < O; ++o)
+    for (std::int64_t c = 0; c < C; ++c)
+      for (std::int64_t k = 0; k < K; ++k)
+        turned[static_cast<std::size_t>((c * O + o) * K + K - 1 - k)] =
+            w[static_cast<std::size_t>((o * C + c) * K + k)];
+  const Room x_lines(sizeof(T) * static_cast<std::size_t>(B * C * line));
+  const Room d_lines(sizeof(T) * static_cast<std::size_t>(B * O * line));
+  task.w = turned.data();
+  task.d_y = d_y.data();
+  task.x_lines = static_cast<T*>(x_lines.get());
+  task.d_lines = static_cast<T*>(d_lines.get());
+  task.d_x = wants_x ? d_x.data() : nullptr;
+  task.d_slope = sloped && wants_x ? d_slope.data() : nullptr;
+  task.d_w = d_w.data();
+  task.d_bias = d_bias.data();
+  kernels.backward(task, 0, B);
+  kernels.weights(task, 0, O);
+  if (tame) LPGD_HOLDS(all_finite(d_x) && all_finite(d_slope) && all_finite(d_w) && all_finite(d_bias));
+}
+
+template <class T>
+void one(Input& in) {
+  switch (in.between(0, 2)) {
+    case 0:
+      return coordinates<T>(in);
+    case 1:
+      return cells<T>(in);
+    default:
+      return convolution<T>(in);
+  }
+}
+
+}  // namespace
+}  // namespace lpgd::fuzz
+
+int lpgd_fuzz_networks(const unsigned char* data, unsigned long size);
+int lpgd_fuzz_networks(const unsigned char* data, unsigned long size) {
+  lpgd::fuzz::Input in(data, size);
+  if (in.flag())
+    lpgd::fuzz::one<double>(in);
+  else
+    lpgd::fuzz::one<float>(in);
+  return 0;
+}

@@ -1,0 +1,153 @@
+"""One small call of every operator, for checks that go over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import momentum_cases
+import prox_cases
+from cases import Data, random_lp, random_qp
+from lpgd_native import LPGD, nn, solve_lp, solve_qp
+from lpgd_native.convolution import conv_prelu
+from lpgd_native.operators import VolterraDeconvolution
+
+
+class Operation(NamedTuple):
+    """A function of tensors, differentiable in all of them, whose first dimension is the batch."""
+
+    name: str
+    #: arguments for a batch: those whose first dimension is the batch, then those it shares
+    arguments: Callable[[int], tuple[list[Tensor], list[Tensor]]]
+    run: Callable[..., tuple[Tensor, ...]]
+    #: the bits of an item do not depend on the batch it is in; else they agree to rounding
+    exact: bool = True
+
+    def leaves(self, batch: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+        split, shared = self.arguments(batch)
+        return [t.to(dtype).clone().requires_grad_() for t in (*split, *shared)]
+
+    def gradients(self, leaves: list[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Outputs, and the gradients of a loss that every entry counts in."""
+        out = self.run(*leaves)
+        loss = sum((k + 1) * part.sin().sum() for k, part in enumerate(out))
+        return tuple(t.detach() for t in out), torch.autograd.grad(loss, leaves, allow_unused=True)
+
+
+def _qp(linear: bool, gradient: object, method: str) -> Operation:
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        data = random_qp(3, batch, n=6, m=5, p=2, lower=True, upper=True)
+        return [t for t in (data[1:] if linear else data)], []
+
+    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+        if linear:
+            return solve_lp(*tensors, gradient=gradient, method=method)[:5]
+        return solve_qp(*tensors, gradient=gradient, method=method)[:5]
+
+    kind = "solve_lp" if linear else "solve_qp"
+    return Operation(f"{kind} {method} {gradient!r}", arguments, run)
+
+
+def _pdhg() -> Operation:
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        data = random_qp(4, batch, n=6, m=5, p=2, lower=True, upper=True)
+        return list(data), []
+
+    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return solve_qp(*tensors, method="pdhg", eps=1e-6, gradient=LPGD(0.1, relative=True))[:1]
+
+    # one or two problems are not packed
+    return Operation("solve_qp pdhg", arguments, run, exact=False)
+
+
+def _prox(case: prox_cases.Case) -> Operation:
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        x, *parameters = case.arguments(batch)
+        split = [p for p in parameters if p.dim() == 2 and len(p) == batch and batch > 1]
+        shared = [p for p in parameters if not any(p is s for s in split)]
+        return [x, *split], shared
+
+    x, *parameters = case.arguments(8)
+    order = [not (p.dim() == 2 and len(p) == 8) for p in parameters]  # False: split
+
+    def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        split = iter(rest[: order.count(False)])
+        shared = iter(rest[order.count(False) :])
+        given = [next(shared) if is_shared else next(split) for is_shared in order]
+        return (case.run(x, *given),)
+
+    return Operation(str(case), arguments, run)
+
+
+def _momentum(cell: str, form: str) -> Operation:
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        case = momentum_cases.Case(cell, batch, 9, 5, 2, 9, form, 3 if form == "sequence" else 1)
+        gradient, states, weights = case.split(case.build())
+        # the batch first: states are [L, B, H] or [L, H, B, n], a sequence [S, B, n]
+        place = 2 if form == "coordinate" else 1
+        lead = gradient.movedim(1, 0) if form == "sequence" else gradient
+        return [lead, *(s.movedim(place, 0) for s in states)], weights
+
+    count = 2 if cell == "lstm" else 1
+
+    def run(gradient: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        case = momentum_cases.Case(cell, 1, 9, 5, 2, 9, form)
+        place = 2 if form == "coordinate" else 1
+        lead = gradient.movedim(0, 1) if form == "sequence" else gradient
+        states = [s.movedim(0, place) for s in rest[:count]]
+        v, *new = case.ours(lead, *states, *rest[count:])
+        return (v, *(s.movedim(place, 0) for s in new))
+
+    # from five items on the products are a matrix library's, which picks its blocks by the sizes
+    return Operation(f"{cell} momentum {form}", arguments, run, exact=form == "coordinate")
+
+
+def _convolution() -> Operation:
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        g = torch.Generator().manual_seed(1)
+        shapes = ((batch, 3, 21), (1,), (4, 3, 5), (4,))
+        x, slope, weight, bias = (torch.randn(s, generator=g, dtype=torch.float64) for s in shapes)
+        return [x], [slope, weight, bias]
+
+    return Operation(
+        "conv_prelu", arguments, lambda x, s, w, b: (conv_prelu(x, s, w, b),)
+    )
+
+
+def _deconvolution() -> Operation:
+    operator = VolterraDeconvolution.random(1.0)
+
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        g = torch.Generator().manual_seed(2)
+        return [torch.randn(batch, 53, generator=g, dtype=torch.float64)], []
+
+    def run(x: Tensor) -> tuple[Tensor, ...]:
+        return (operator.to(x.dtype)(x),)
+
+    return Operation("VolterraDeconvolution", arguments, run, exact=False)
+
+
+def operations() -> list[Operation]:
+    """Every differentiable operator of the package, solvers with every strategy."""
+    from lpgd_native import Implicit
+
+    found = [
+        _qp(False, Implicit(), "ipm"),
+        _qp(False, LPGD(0.3), "ipm"),
+        _qp(False, LPGD(0.3, rho=0.1, envelope="lower", relative=True), "ipm"),
+        _qp(True, LPGD(1.0, relative=True), "ipm"),
+        _qp(True, LPGD(1.0, relative=True, envelope="upper"), "ipm"),
+        _qp(True, LPGD(1.0, relative=True), "highs"),
+        _pdhg(),
+        *(_momentum(cell, form) for cell in ("lstm", "gru") for form in ("step", "sequence", "coordinate")),
+        _convolution(),
+        _deconvolution(),
+        *map(_prox, prox_cases.ALL_CASES),
+    ]
+    return found
+
+
+__all__ = ["Data", "Operation", "nn", "operations", "random_lp"]
