@@ -25,7 +25,7 @@ from lpgd_native import (
     SolverError,
     Status,
 )
-from lpgd_native.oracles import Oracle
+from lpgd_native.oracles import Knapsack, Oracle
 from strategy_oracles import F64, Matrices, Vertices, choose, costs, permutations, polytope
 from transforms import compiles, forward_mode
 
@@ -584,3 +584,24 @@ def test_an_oracle_that_returns_the_wrong_shape():
 
     with pytest.raises(ValueError, match=r"Wrong: solutions must have the shape of the costs"):
         OracleLayer(Wrong(polytope()))(C)
+
+
+def test_items_without_a_gradient_are_not_solved_again() -> None:
+    """Instances of the knapsack and of HiGHS are picked item by item, shared or batched."""
+    seen: list[int] = []
+
+    class Counting(Knapsack):
+        def solve(self, c, **instance):
+            seen.append(c.shape[:-1].numel())
+            return super().solve(c, **instance)
+
+    weights, capacity = torch.randint(1, 6, (4, 1, 5)), torch.full((4, 1), 7.0)
+    for instance in (
+        {"weights": weights, "capacity": capacity},
+        {"weights": weights[0, 0], "capacity": torch.tensor(7.0)},
+    ):
+        seen.clear()
+        c = (-torch.rand(4, 5, dtype=torch.float64)).requires_grad_()
+        layer = lpgd_native.OracleLayer(Counting(), gradient=lpgd_native.LPGD(tau=0.5))
+        layer(c, **instance).x[1].sum().backward()
+        assert seen == [4, 2]  # forward; both sides of the one item that the loss looks at

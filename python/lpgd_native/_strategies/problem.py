@@ -90,7 +90,7 @@ class Problem:
         return x[0], status[0]
 
     def _pick(self, key: str, value: Any, batch: Sequence[int], index: Tensor) -> Any:
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or value.dim() <= self._ranks[key]:
             return value
         lead = value.dim() - self._ranks[key]
         if math.prod(value.shape[:lead]) == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -79,6 +79,7 @@ class HighsOracle:
     """
 
     event_dim = 1
+    instance_dims: ClassVar[dict[str, int]] = _RANKS
 
     def __init__(
         self,

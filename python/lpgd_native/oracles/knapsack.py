@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -101,6 +101,7 @@ class Knapsack:
     """
 
     event_dim = 1
+    instance_dims: ClassVar[dict[str, int]] = {"weights": 2, "capacity": 1}
 
     def __init__(
         self,
