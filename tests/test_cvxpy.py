@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lpgd_native import LPGD, Implicit, SolverError, Status
+from lpgd_native import LPGD, Implicit, SolverError, Status, solve_qp
 
 cp = pytest.importorskip("cvxpy")
 pytest.importorskip("cvxpylayers")
@@ -152,6 +152,43 @@ def test_a_linear_program_has_a_gradient_by_lpgd() -> None:
             assert costs.grad is not None
             taught = (costs.grad.abs().sum(-1) > 1e-3).double().mean()
             assert taught > 0.5 if moved else taught == 0, (kind, gradient)
+
+
+def test_lpgd_is_that_of_its_definition() -> None:
+    """The lower envelope: the difference of the solutions at c + tau g and at c, over tau."""
+    c, low = 0.3 * randn(5, 4), torch.zeros(4, dtype=torch.float64)
+    g, tau = randn(5, 4, seed=3), 0.7
+    plain = ours.CvxpyLayer(*linear_program())
+    wanted = (plain(c + tau * g, low)[0] - plain(c, low)[0]) / tau
+    costs = c.clone().requires_grad_()
+    layer = ours.CvxpyLayer(*linear_program(), gradient=LPGD(tau, envelope="lower"))
+    (found,) = torch.autograd.grad(layer(costs, low)[0], costs, g)
+    torch.testing.assert_close(found, wanted, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("envelope", ["lower", "upper", "average"])
+def test_lpgd_is_the_same_with_variables_put_in(envelope: Any) -> None:
+    """Of A and b in sum_squares(A x - b): as with t = A x - b as variables of the program."""
+    x, A, b = cp.Variable(3), cp.Parameter((4, 3)), cp.Parameter(4)
+    problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(A @ x - b)), [x >= 0])
+    strategy = LPGD(0.4, envelope=envelope)
+    layer = ours.CvxpyLayer(problem, [A, b], [x], gradient=strategy)
+    assert layer._program.parts["M"] is not None
+    values = [randn(2, 4, 3, seed=30), randn(2, 4, seed=31)]
+    weights = randn(2, 3, seed=32)
+    moved = [v.clone().requires_grad_() for v in values]
+    found = torch.autograd.grad(layer(*moved)[0], moved, weights)
+
+    again = [v.clone().requires_grad_() for v in values]
+    minus = -torch.eye(4, dtype=torch.float64).expand(2, 4, 4)
+    P = torch.diag(torch.tensor([0.0] * 3 + [1.0] * 4, dtype=torch.float64))
+    lb = torch.tensor([0.0] * 3 + [-torch.inf] * 4, dtype=torch.float64)
+    rows = torch.cat([again[0], minus], -1)
+    q = torch.zeros(7, dtype=torch.float64)
+    long = solve_qp(P, q, A=rows, b=again[1], lb=lb, gradient=strategy)
+    wanted = torch.autograd.grad(long.x[:, :3], again, weights)
+    for left, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-7, rtol=1e-7)
 
 
 def test_an_infeasible_item_leaves_its_neighbours_alone() -> None:
