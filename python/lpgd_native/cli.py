@@ -16,12 +16,13 @@ from lpgd_native._build_info import build_info
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Run the portfolio study and write portfolio.png, portfolio.json and portfolio.md."""
+    """Run the portfolio study and the EIT panel: portfolio.png, .json, .md and eit.png."""
     from lpgd_native.experiments import require
 
     for module in ("rich", "matplotlib", "skfolio"):
         require(module)  # before minutes of work, not after
     from lpgd_native.experiments import (
+        eit_demo,
         portfolio,
         portfolio_data,
         portfolio_report,
@@ -59,8 +60,9 @@ def demo(arguments: argparse.Namespace) -> int:
     portfolio_report.plot(study, arguments.out / "portfolio.png")
     portfolio_report.write_json(study, rows, arguments.out / "portfolio.json")
     (arguments.out / "portfolio.md").write_text(portfolio_report.markdown_table(rows))
+    console.print(str(eit_demo.run(arguments.out, quick=arguments.quick)))
     console.print(
-        f"{arguments.out}/portfolio.png, .json, .md written; "
+        f"{arguments.out}/portfolio.png, .json, .md and eit.png written; "
         f"{time.perf_counter() - started:.0f} s in all"
     )
     return 0
