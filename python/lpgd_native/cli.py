@@ -298,7 +298,7 @@ def add_eit(trained: Any) -> None:
     command.add_argument("--gradients", action="store_true", help="add preconditioners and starts")
     command.add_argument("--steps", type=positive, help="training steps of a run (default: 500)")
     command.add_argument("--threads", type=positive, help="threads of torch")
-    command.add_argument("--quick", action="store_true", help="tiny sets, 6 steps: to see it run")
+    command.add_argument("--quick", action="store_true", help="tiny sets, 2 steps: to see it run")
     command.set_defaults(run=train_eit)
 
 
