@@ -16,6 +16,7 @@ from lpgd_native._eit_plan import EitPlan, make_plan
 from lpgd_native.operators.eit_patterns import current_patterns, measurement_pairs
 from lpgd_native.operators.mesh import Mesh
 from lpgd_native.operators.operator import Operator
+from lpgd_native.status import raise_on_failure
 
 __all__ = ["EIT", "EITSolution", "GaussNewton"]
 
@@ -166,14 +167,24 @@ class EIT(Operator):
         """
         return self.solve(x, contact).voltages
 
-    def solve(self, x: Tensor, contact: Tensor | None = None) -> EITSolution:
-        """F(x) and what became of each item."""
+    def solve(
+        self, x: Tensor, contact: Tensor | None = None, *, throw: bool = False
+    ) -> EITSolution:
+        """F(x) and what became of each item.
+
+        throw: raise a `lpgd_native.SolverError` that lists the items whose matrix was not positive
+        definite (conductivities of very different size count as well: a pivot below 1e-14 of its
+        diagonal is rounding).
+        """
         weights, lead = self._weights(x, contact)
         if self._sparse(weights):
             voltages, status = _eit_autograd.forward(weights, self._mesh)
         else:
             voltages, status = self._dense.to(weights.device).forward(weights, *self._patterns)
-        return EITSolution(voltages.reshape(*lead, *self.range), status.reshape(lead))
+        status = status.reshape(lead)
+        if throw:
+            raise_on_failure("EIT", status)
+        return EITSolution(voltages.reshape(*lead, *self.range), status)
 
     def apply_operator(self, x: Tensor) -> Tensor:
         """F(x)."""
