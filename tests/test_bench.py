@@ -200,3 +200,23 @@ def test_table_of_the_proxes_goes_between_the_marks() -> None:
     with pytest.raises(ValueError, match="there are no lines"):
         bench.into("before\nafter\n", "new")
     assert bench.into((BENCH.parent / "docs/performance.md").read_text(), "new").count("new\n") >= 1
+
+
+def test_eit_contenders_agree() -> None:
+    """The check comes before the clock; a wrong contender is not timed."""
+    pytest.importorskip("scipy.sparse")
+    bench = _module("bench_eit")
+    counts = {"lpgd_native": 3, "dense torch": 2, "spsolve": 2}
+    operator, table = bench.compare("coarse", counts, rounds=1)
+    assert list(table) == list(counts)
+    assert min(min(times) for times in table.values()) > 0
+    lines = bench.markdown(operator, table)
+    assert len(lines) == 4 + len(counts) + 1
+    with pytest.raises(SystemExit, match="spsolve: wrong by"):
+        bench.check("spsolve", operator(_ones(operator)) * 1.001, operator(_ones(operator)))
+
+
+def _ones(operator: Any) -> Any:
+    import torch
+
+    return torch.ones(operator.domain, dtype=torch.float64)

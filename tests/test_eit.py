@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eit_cases import MODELS, conductivity, normal, reference_arguments, small_mesh
-from lpgd_native import Status, reference
+from lpgd_native import SolverError, Status, reference
 from lpgd_native.operators import EIT, GaussNewton, Mesh
 from transforms import compiles, forward_mode
 
 each = pytest.mark.parametrize("name", MODELS)
+BUILT: dict[str, EIT] = {}
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +345,14 @@ def test_a_bad_item_marks_itself_alone():
         assert torch.equal(left[rest], right[rest]), name
         if name != "forward":
             assert not left[failed].any(), name
+    with pytest.raises(SolverError, match=r"EIT: 4 of 11 items failed: \[2\]: numerical_error"):
+        operator.solve(bad, throw=True)
+    assert not operator.solve(x, throw=True).status.any()
+    # positive, but of the small ones around the inner rings nothing is left beside the large ones
+    apart = x.clone()
+    apart[4, :24] = 1e25
+    apart[4, 24:] = 1e-25
+    assert operator.solve(apart).status.nonzero().tolist() == [[4]]
     dense = MODELS["point"](validate=False, method="dense").solve(bad)
     assert torch.equal(dense.status, status)
 
@@ -489,3 +500,27 @@ def test_small_mesh_has_the_right_shape():
     mesh = small_mesh()
     assert len(mesh.triangles) == 54
     assert mesh.areas.sum() == pytest.approx(0.5 * 18 * np.sin(2 * np.pi / 18))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(sorted(MODELS)),
+    batch=st.integers(1, 19),
+    seed=st.integers(0, 10_000),
+    size=st.floats(-3, 3),
+)
+def test_properties_of_any_conductivity(name, batch, seed, size):
+    """Adjoint, Euler's identity and independence of the neighbours, whatever the scale of x is."""
+    operator = BUILT.setdefault(name, MODELS[name]())
+    x = 10.0**size * conductivity(operator, batch, seed=seed)
+    dx, dy = normal(batch, *operator.domain, seed=seed), normal(batch, *operator.range, seed=seed)
+    moved, pulled = operator.jvp(x, dx), operator.vjp(x, dy)
+    left, right = (moved * dy).sum(1), (dx * pulled).sum(1)
+    scale = moved.norm(dim=1) * dy.norm(dim=1)
+    assert ((left - right).abs() <= 1e-11 * scale).all()
+    y = operator(x)
+    if operator.contact is None:  # homogeneous of degree -1: J x = -F
+        assert (operator.jvp(x, x) + y).abs().max() <= 1e-10 * y.abs().max()
+    others = torch.cat([x[:1], conductivity(operator, batch + 2, seed=seed + 1)])
+    many = torch.cat([x[:1], x[:1] * 2, x[:1] * 3])
+    assert torch.equal(operator(others)[0], operator(many)[0])

@@ -34,6 +34,9 @@ def test_shipped_meshes_are_good(resolution, least, most):
     expected = np.stack([-np.cos(t), np.sin(t)], axis=1)
     np.testing.assert_allclose(mesh.points[mesh.electrodes], expected, atol=1e-12)
     assert all(node in arc for node, arc in zip(mesh.electrodes, mesh.arcs, strict=True))
+    # the order of elements is a walk through the disc: networks convolve along it
+    steps = np.linalg.norm(np.diff(mesh.centroids, axis=0), axis=1)
+    assert steps.mean() < 2 * np.sqrt(mesh.areas.mean())
     assert str(quality).startswith(f"{quality.elements} elements")
 
 

@@ -136,10 +136,12 @@ def test_inverse_crime_and_honest_data(operator, data):
     torch.testing.assert_close(again.test.y, honest.test.y[:2], rtol=1e-6, atol=0)
 
 
-def test_stored_data_are_used_and_damaged_ones_made_again(operator, data, tmp_path, monkeypatch):
+def test_stored_data_are_used_and_damaged_ones_made_again(tmp_path, monkeypatch):
+    operator = EIT(small_mesh())
     first = eit_data.load(TINY.data, operator, tmp_path)
     (path,) = tmp_path.iterdir()
     assert path.suffix == ".npz"
+    data = eit_data.make(TINY.data, operator)
     assert all(torch.equal(a, b) for a, b in zip(first.train, data.train, strict=True))
     good = path.read_bytes()
     made = []
@@ -163,16 +165,15 @@ def test_stored_data_are_used_and_damaged_ones_made_again(operator, data, tmp_pa
     np.savez(path, **arrays)
     assert torch.equal(eit_data.load(TINY.data, operator, tmp_path).test.y, first.test.y)
     # other settings, meshes and patterns have other names
-    other = eit.make_operator()
     names = {
         eit_data.key(TINY.data, operator),
         eit_data.key(replace(TINY.data, seed=1), operator),
-        eit_data.key(TINY.data, EIT(small_mesh())),
+        eit_data.key(TINY.data, EIT(small_mesh(4))),
         eit_data.key(TINY.data, EIT(operator.mesh, drop_driven=False)),
         eit_data.key(TINY.data, operator, operator),
     }
     assert len(names) == 5
-    assert eit_data.key(TINY.data, other) in names
+    assert eit_data.key(TINY.data, EIT(small_mesh())) in names
 
 
 # metrics
@@ -436,3 +437,14 @@ def test_bad_voltages(tmp_path, text, match):
     with pytest.raises(ValueError, match=match):
         eit_reconstruct.read_voltages(file, 2)
     assert cli.main(["reconstruct", "--voltages", str(file), "--out", str(tmp_path)]) == 2
+
+
+def test_the_demo_s_panel(tmp_path):
+    pytest.importorskip("matplotlib")
+    from lpgd_native.experiments import eit_demo
+
+    panel = eit_demo.run(tmp_path, quick=True, shown=2)
+    assert panel.picture.stat().st_size > 10_000
+    assert 0 < panel.gauss_newton < panel.background
+    assert f"{panel.error:.4f}" in str(panel)
+    assert [path.name for path in tmp_path.iterdir()] == ["eit.png"]

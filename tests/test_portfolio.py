@@ -335,6 +335,7 @@ def test_demo_command(monkeypatch, prices, tmp_path, capsys):
     monkeypatch.setattr(portfolio, "QUICK", TINY)
     assert cli.main(["demo", "--quick", "--seeds", "1", "--out", str(tmp_path / "new")]) == 0
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "eit.png",
         "portfolio.json",
         "portfolio.md",
         "portfolio.png",

@@ -56,11 +56,27 @@ def disc(boundary: int, inside: float) -> tuple[np.ndarray, np.ndarray]:
     return points, triangles
 
 
+def hilbert(points: np.ndarray, bits: int = 10) -> np.ndarray:
+    """Where points of [-1, 1]^2 are along Hilbert's curve."""
+    size = 2**bits
+    x, y = np.clip((points + 1) / 2 * size, 0, size - 1).astype(np.int64).T
+    along = np.zeros(len(points), dtype=np.int64)
+    for step in (2**k for k in reversed(range(bits))):
+        right, up = (x & step) > 0, (y & step) > 0
+        along += step * step * ((3 * right) ^ up)
+        turned = right & ~up
+        x, y = np.where(turned, size - 1 - x, x), np.where(turned, size - 1 - y, y)
+        x, y = np.where(up, x, y), np.where(up, y, x)
+    return along
+
+
 def main() -> None:
     """Write both meshes and print their quality."""
     FOLDER.mkdir(exist_ok=True)
     for name, boundary, inside in (("coarse", 64, 0.10725), ("fine", 256, 0.0272)):
         points, triangles = disc(boundary, inside)
+        # neighbours in the mesh are near each other in the order: networks convolve along it
+        triangles = triangles[np.argsort(hilbert(points[triangles].mean(axis=1)))]
         electrodes = np.arange(ELECTRODES) * (boundary // ELECTRODES)
         half = boundary // ELECTRODES // 4  # electrodes cover half of the circle
         arcs = (electrodes[:, None] + np.arange(-half, half + 1)) % boundary

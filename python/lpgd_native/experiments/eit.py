@@ -61,7 +61,7 @@ class Settings:
 
 
 QUICK = Settings(
-    steps=6, batch=5, evaluations=2, sizes=(5, 10), data=DataSettings(sizes=(10, 5, 6))
+    steps=2, batch=5, evaluations=1, sizes=(5, 10), data=DataSettings(sizes=(10, 3, 4))
 )
 
 

@@ -73,7 +73,7 @@ def command(
             shape=shape,
             threads=threads,
             quick=quick,
-            say=lambda text: where.print(text, markup=False, highlight=False),
+            say=lambda text: where.print(text, markup=False, highlight=False, soft_wrap=True),
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

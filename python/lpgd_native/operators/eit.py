@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lpgd_native import _eit_autograd
 from lpgd_native._eit_dense import DenseEit
-from lpgd_native._eit_plan import EitPlan, make_plan
+from lpgd_native.operators.eit_models import complete_plan, point_plan
 from lpgd_native.operators.eit_patterns import current_patterns, measurement_pairs
+from lpgd_native.operators.gauss_newton import KOTRE, GaussNewton, gauss_newton
 from lpgd_native.operators.mesh import Mesh
 from lpgd_native.operators.operator import Operator
+from lpgd_native.status import raise_on_failure
 
 __all__ = ["EIT", "EITSolution", "GaussNewton"]
-
-KOTRE = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-5, 1e-5)
-"""Weights of the regularisation in the iterations of Gauss-Newton."""
 
 
 class EITSolution(NamedTuple):
@@ -28,21 +26,6 @@ class EITSolution(NamedTuple):
 
     voltages: Tensor
     status: Tensor
-
-
-class GaussNewton(NamedTuple):
-    """What `EIT.gauss_newton` found."""
-
-    x: Tensor
-    """[..., T]"""
-    residual: Tensor
-    """[...]: ||F(x) - y|| over ||y|| before the last step"""
-    iterations: Tensor
-    """[...] int32: steps taken"""
-    status: Tensor
-    """[...] int32: OK, or NUMERICAL_ERROR where the matrix of an iterate was not positive definite
-    or y not finite; x is the last iterate before
-    """
 
 
 class EIT(Operator):
@@ -116,10 +99,10 @@ class EIT(Operator):
         if minimum is not None and not 0 < minimum < float("inf"):
             raise ValueError(f"EIT: minimum must be positive, got {minimum}")
         if contact is None:
-            plan = _point_plan(mesh)
+            plan = point_plan(mesh)
             count = len(mesh.electrodes) if mesh.electrodes is not None else 0
         else:
-            plan, owner = _complete_plan(mesh)
+            plan, owner = complete_plan(mesh)
             count = len(mesh.arcs) if mesh.arcs is not None else 0
         drives = current_patterns("drive", drive, count)
         measured = current_patterns("measure", measure, count)
@@ -166,14 +149,24 @@ class EIT(Operator):
         """
         return self.solve(x, contact).voltages
 
-    def solve(self, x: Tensor, contact: Tensor | None = None) -> EITSolution:
-        """F(x) and what became of each item."""
+    def solve(
+        self, x: Tensor, contact: Tensor | None = None, *, throw: bool = False
+    ) -> EITSolution:
+        """F(x) and what became of each item.
+
+        throw: raise a `lpgd_native.SolverError` that lists the items whose matrix was not positive
+        definite (conductivities of very different size count as well: a pivot below 1e-14 of its
+        diagonal is rounding).
+        """
         weights, lead = self._weights(x, contact)
         if self._sparse(weights):
             voltages, status = _eit_autograd.forward(weights, self._mesh)
         else:
             voltages, status = self._dense.to(weights.device).forward(weights, *self._patterns)
-        return EITSolution(voltages.reshape(*lead, *self.range), status.reshape(lead))
+        status = status.reshape(lead)
+        if throw:
+            raise_on_failure("EIT", status)
+        return EITSolution(voltages.reshape(*lead, *self.range), status)
 
     def apply_operator(self, x: Tensor) -> Tensor:
         """F(x)."""
@@ -269,68 +262,21 @@ class EIT(Operator):
             x0 = data.new_ones(self.domain)
         self.check("x0", x0, self.domain)
         start = self._rows(x0.double().expand(*lead, *self.domain), self.domain)
+
+        def linearise(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return self._linearise(x, validate=False)
+
         parts = [
-            self._gauss_newton(d, s.clone(), weights, power, minimum, tolerance)
+            gauss_newton(linearise, d, s.clone(), weights, power, minimum, tolerance)
             for d, s in zip(torch.split(data, chunk), torch.split(start, chunk), strict=True)
         ]
         if not parts:
-            parts = [self._gauss_newton(data, start.clone(), [], power, minimum, tolerance)]
+            parts = [gauss_newton(linearise, data, start.clone(), [], power, minimum, tolerance)]
         x, residual, taken, status = (torch.cat(p) for p in zip(*parts, strict=True))
         x = x.to(y.dtype).reshape(*lead, *self.domain)
         if not details:
             return x
         return GaussNewton(x, *(t.reshape(lead) for t in (residual, taken, status)))
-
-    def _gauss_newton(
-        self,
-        y: Tensor,
-        x: Tensor,
-        weights: Sequence[float],
-        power: float,
-        minimum: float | None,
-        tolerance: float,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        size = x.norm(dim=1)
-        residual = torch.full_like(size, torch.nan)
-        taken = torch.zeros(len(x), dtype=torch.int32, device=x.device)
-        status = torch.where(y.isfinite().all(1), 0, 4).to(torch.int32)
-        active = status == 0
-        before = x
-        for weight in weights:
-            if not bool(active.any()):
-                break
-            at = active.nonzero()[:, 0]
-            J, values, bad = self._linearise(x[at], validate=False)
-            fine = bad == 0
-            x[at[~fine]], status[at[~fine]] = before[at[~fine]], 4
-            active[at[~fine]] = False
-            at, J, r = at[fine], J[fine], (values - y[at])[fine]
-            residual[at] = r.norm(dim=1) / y[at].norm(dim=1).clamp_min(torch.finfo(y.dtype).tiny)
-            damping = weight * J.square().sum(1).clamp_min(1e-300) ** power
-            if J.shape[1] < J.shape[2]:  # (J'J + D)^-1 J' = D^-1 J' (J D^-1 J' + I)^-1
-                scaled = J / damping.unsqueeze(1)
-                matrix = scaled @ J.mT
-                matrix.diagonal(dim1=1, dim2=2).add_(1.0)
-                factor, failed = torch.linalg.cholesky_ex(matrix)
-                step = scaled.mT @ torch.cholesky_solve(r.unsqueeze(-1), factor)
-            else:
-                matrix = J.mT @ J
-                matrix.diagonal(dim1=1, dim2=2).add_(damping)
-                factor, failed = torch.linalg.cholesky_ex(matrix)
-                step = torch.cholesky_solve(J.mT @ r.unsqueeze(-1), factor)
-            moved = x[at] - step[..., 0]
-            if minimum is not None:
-                moved = moved.clamp_min(minimum)
-            fine = (failed == 0) & moved.isfinite().all(1)
-            status[at[~fine]] = 4
-            active[at[~fine]] = False
-            at, moved = at[fine], moved[fine]
-            before = x.clone()
-            x[at] = moved
-            taken[at] += 1
-            small = (moved - before[at]).norm(dim=1) < tolerance * size[at]
-            active[at[small]] = False
-        return x, residual, taken, status
 
     def extra_repr(self) -> str:
         """Shapes and settings."""
@@ -428,37 +374,3 @@ def _traced(x: Tensor) -> bool:
         or torch._C._are_functorch_transforms_active()
         or x.device.type == "meta"
     )
-
-
-def _triangle_coefficients(mesh: Mesh) -> NDArray[Any]:
-    """[T, 3]: of a triangle's stiffness matrix B B' / (4 area), minus the entries 01, 02, 12."""
-    corners = mesh.points[mesh.triangles]
-    sides = np.roll(corners, 1, axis=1) - np.roll(corners, -1, axis=1)  # opposite to each corner
-    products = [-(sides[:, i] * sides[:, j]).sum(-1) for i, j in ((0, 1), (0, 2), (1, 2))]
-    coefficients: NDArray[Any] = np.stack(products, axis=1) / (4 * mesh.areas[:, None])
-    return coefficients
-
-
-def _point_plan(mesh: Mesh) -> EitPlan:
-    if mesh.electrodes is None:
-        raise ValueError("EIT: the mesh has no electrodes")
-    return make_plan(mesh.triangles, _triangle_coefficients(mesh), mesh.points, mesh.electrodes)
-
-
-def _complete_plan(mesh: Mesh) -> tuple[EitPlan, NDArray[Any]]:
-    """Cells are triangles, then edges under electrodes, whose third unknown is the electrode.
-
-    The form 1/z int (u - U)(v - V) over an edge of length h: h/3 and h/6 between its nodes, -h/2
-    between a node and the electrode, h at the electrode.
-    """
-    edges = mesh.arc_edges()
-    nodes = len(mesh.points)
-    owner = np.repeat(np.arange(len(edges)), [len(part) for part in edges])
-    ends = np.concatenate(edges)
-    length = np.linalg.norm(mesh.points[ends[:, 0]] - mesh.points[ends[:, 1]], axis=1)
-    cells = np.concatenate([mesh.triangles, np.column_stack([ends, nodes + owner])])
-    of_edges = length[:, None] * np.array([-1 / 6, 1 / 2, 1 / 2])
-    coefficients = np.concatenate([_triangle_coefficients(mesh), of_edges])
-    middles = np.stack([mesh.points[part].mean(axis=(0, 1)) for part in edges])
-    where = np.concatenate([mesh.points, middles])
-    return make_plan(cells, coefficients, where, nodes + np.arange(len(edges))), owner
