@@ -87,6 +87,14 @@ def test_schemas_are_those_of_the_operators() -> None:
         "implicit_qp",
         "outer_sum",
         "solve_sparse_qp",
+        "oracle_assignment",
+        "oracle_grid_path",
+        "oracle_dag_path",
+        "oracle_top_k",
+        "oracle_ranking",
+        "oracle_knapsack",
+        "oracle_spanning_tree",
+        "oracle_alignment",
     }
     for name, text in quoted.items():
         assert f"lpgd::{text}" == str(getattr(torch.ops.lpgd, name).default._schema)

@@ -37,8 +37,7 @@ struct Alignment {
     for (std::int64_t i = 0; i < n; ++i) {
       // as in Sakoe and Chiba: |i - j| <= window, from the first to the last cell that it holds
       const std::int64_t begin = task.window < 0 || i < task.window ? 0 : i - task.window;
-      const std::int64_t end =
-          task.window < 0 || i + task.window + 1 > m ? m : i + task.window + 1;
+      const std::int64_t end = task.window < 0 || i + task.window + 1 > m ? m : i + task.window + 1;
       double corner = begin < m ? work.total[begin] : kOracleInfinity, left = kOracleInfinity;
       work.total[begin < m ? begin : m] = kOracleInfinity;
       for (std::int64_t j = begin; j < end; ++j) {

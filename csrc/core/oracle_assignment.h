@@ -3,8 +3,8 @@
 //
 // Duals v keep c_ij - v_j >= u_i for all pairs, with equality for those assigned. Column reduction
 // and two rounds of augmenting row reduction assign most rows; each row that is left searches for a
-// shortest path to a free column (Dijkstra over reduced costs). For n < m the columns that stay free
-// need v = 0: v starts there, since both later phases lower v of assigned columns alone.
+// shortest path to a free column (Dijkstra over reduced costs). For n < m the columns that stay
+// free need v = 0: v starts there, since both later phases lower v of assigned columns alone.
 #pragma once
 
 #include "lanes.h"
@@ -188,8 +188,9 @@ struct Assignment {
   // Every free row takes its best column, whose v falls until the second best is as good; the row
   // that had it is free. False: a row has no column.
   bool reduce_rows(std::int64_t& count) {
-    // rounding can make two rows take a column from each other for very long
-    std::int64_t budget = 8 * count + 64;
+    // Rows can take columns from each other for very long, with gains that shrink to rounding; a
+    // path settles them at once. As many steps as there are rows is where this pays.
+    std::int64_t budget = count;
     const std::int64_t given = count;
     std::int64_t k = 0;
     count = 0;

@@ -1,4 +1,5 @@
-// Shortest path in an acyclic graph: one pass over its edges in topological order, any sign of cost.
+// Shortest path in an acyclic graph: one pass over its edges in topological order, any sign of
+// cost.
 #pragma once
 
 #include "oracle_work.h"
@@ -32,8 +33,7 @@ struct DagPath {
     fill(work.distance, task.nodes, kOracleInfinity);
     work.distance[task.source] = 0;
     for (std::int64_t k = 0; k < task.edges; ++k) {
-      const double through =
-          work.distance[task.tail[k]] + static_cast<double>(costs[task.edge[k]]);
+      const double through = work.distance[task.tail[k]] + static_cast<double>(costs[task.edge[k]]);
       if (through < work.distance[task.head[k]]) {
         work.distance[task.head[k]] = through;
         work.from[task.head[k]] = static_cast<std::int32_t>(k);

@@ -71,17 +71,16 @@ struct GridPath {
     const T* costs = task.costs + item * size;
     T* x = task.out.x + item * size;
     fill(x, size, T(0));
-    if (!work.load(task, costs)) return fail(task.out, item, kOracleBadData);
+    if (!are_costs(costs, size) || !work.load(task, costs))
+      return fail(task.out, item, kOracleBadData);
     const auto padded = [&](std::int64_t cell) {
       return static_cast<std::int32_t>((cell / task.width + 1) * stride + cell % task.width + 1);
     };
     const auto down = static_cast<std::int32_t>(stride);
-    const std::int32_t steps[8] = {-down, -1,       1,        down,
-                                   -down - 1, -down + 1, down - 1, down + 1};
+    const std::int32_t steps[8] = {-down, -1, 1, down, -down - 1, -down + 1, down - 1, down + 1};
     const int count = task.diagonal ? 8 : 4;
     const std::int32_t source = padded(task.source), target = padded(task.target);
-    if (!work.search(source, target, steps, count))
-      return fail(task.out, item, kOracleInfeasible);
+    if (!work.search(source, target, steps, count)) return fail(task.out, item, kOracleInfeasible);
     double objective = 0;
     for (std::int32_t cell = target;; cell -= steps[work.by[cell]]) {
       const std::int64_t at = (cell / stride - 1) * task.width + cell % stride - 1;

@@ -11,8 +11,7 @@ struct Knapsack {
   static std::size_t workspace_bytes(const KnapsackTask<T>& task) {
     const std::size_t branch = KnapsackBranch{}.bind(task.n, task.dims, nullptr);
     if (task.method == KnapsackMethod::branch) return branch;
-    const std::size_t table =
-        KnapsackTable{}.bind(task.n, task.dims, task.most_states, nullptr);
+    const std::size_t table = KnapsackTable{}.bind(task.n, task.dims, task.most_states, nullptr);
     return table > branch ? table : branch;
   }
 
@@ -32,7 +31,7 @@ struct Knapsack {
     }
     const std::int64_t states = KnapsackTable::states(task.dims, capacity, task.most_states);
     const bool whole = KnapsackTable::are_whole(weights, task.n * task.dims);
-    bad |= task.method == KnapsackMethod::table && (!whole || states < 0);
+    bad |= task.method == KnapsackMethod::table && (!whole || (states < 0 && !empty));
     if (bad) return fail(task.out, item, kOracleBadData);
     if (empty) return fail(task.out, item, kOracleInfeasible);
     bool proved = true;

@@ -15,12 +15,12 @@ struct KnapsackBranch {
   static constexpr int kDualSteps = 100;
 
   CostOrder<double> by_ratio;
-  double *ratio, *value, *weight;  // of the items that may be taken, [n], then in order of ratio
-  double *need;                    // [n, dims], in that order
+  double *ratio, *value, *weight;   // of the items that may be taken, [n], then in order of ratio
+  double* need;                     // [n, dims], in that order
   double *values, *weights_so_far;  // [n + 1]: sums of the first ones
-  double *gained, *left;            // [n + 1], [n + 1, dims]: value and capacity left on the way down
+  double *gained, *left;  // [n + 1], [n + 1, dims]: value and capacity left on the way down
   double *multiplier, *slope, *trial;  // [dims]
-  std::int32_t *item;                  // [n]
+  std::int32_t* item;                  // [n]
   std::int8_t *taken, *best_taken;     // [n]
 
   std::size_t bind(std::int64_t n, std::int64_t dims, void* memory) {
@@ -55,11 +55,10 @@ struct KnapsackBranch {
     find_multipliers(n, dims, weights, room, count);
     for (std::int64_t k = 0; k < count; ++k) {
       weight[k] = 0;
-      for (std::int64_t d = 0; d < dims; ++d)
-        weight[k] += multiplier[d] * weights[d * n + item[k]];
+      for (std::int64_t d = 0; d < dims; ++d) weight[k] += multiplier[d] * weights[d * n + item[k]];
       ratio[k] = weight[k] > 0 ? -value[k] / weight[k] : -kOracleInfinity;
     }
-    by_ratio.sort(ratio, count);
+    by_ratio.ascending(ratio, count);
     values[0] = weights_so_far[0] = 0;
     for (std::int64_t k = 0; k < count; ++k) {
       const std::int32_t from = by_ratio.order[k];

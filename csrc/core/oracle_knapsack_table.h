@@ -6,8 +6,8 @@
 LPGD_BEGIN_NAMESPACE
 
 struct KnapsackTable {
-  double *best, *next;  // [states]: with the items so far
-  std::int8_t* taken;   // [n, states]: whether the item is in that best choice
+  double *best, *next;             // [states]: with the items so far
+  std::int8_t* taken;              // [n, states]: whether the item is in that best choice
   std::int64_t *size, *need, *at;  // [dims]
 
   std::size_t bind(std::int64_t n, std::int64_t dims, std::int64_t states, void* memory) {
@@ -37,8 +37,8 @@ struct KnapsackTable {
   LPGD_HOST_TOO static bool are_whole(const double* weights, std::int64_t count) {
     bool whole = true;
     for (std::int64_t k = 0; k < count; ++k)
-      whole &= weights[k] <= 9e15 && static_cast<double>(static_cast<std::int64_t>(weights[k])) ==
-                                         weights[k];
+      whole &= weights[k] <= 9e15 &&
+               static_cast<double>(static_cast<std::int64_t>(weights[k])) == weights[k];
     return whole;
   }
 

@@ -38,36 +38,37 @@ struct TopK {
   }
 
  private:
-  // The value that a sort would put at place k. Values equal to the pivot leave the search at once,
-  // so that ties cost nothing.
+  // The value that a sort would put at place k, by passes without a branch. Values equal to the
+  // pivot leave the search at once, so that ties cost nothing.
   template <class T>
   static T smallest(T* values, std::int64_t n, std::int64_t k) {
     std::int64_t begin = 0, end = n;
     while (end - begin > 1) {
       const T a = values[begin], b = values[begin + (end - begin) / 2], c = values[end - 1];
       const T pivot = max_of(min_of(a, b), min_of(max_of(a, b), c));
-      std::int64_t low = begin, high = end;
-      for (std::int64_t i = begin; i < high;) {
-        const T value = values[i];
-        if (value < pivot) {
-          values[i++] = values[low];
-          values[low++] = value;
-        } else if (pivot < value) {
-          values[i] = values[--high];
-          values[high] = value;
-        } else {
-          ++i;
-        }
-      }
+      const std::int64_t low =
+          to_front(values, begin, end, [pivot](T value) { return value < pivot; });
       if (k < low) {
         end = low;
-      } else if (k >= high) {
-        begin = high;
-      } else {
-        return pivot;
+        continue;
       }
+      begin = to_front(values, low, end, [pivot](T value) { return value == pivot; });
+      if (k < begin) return pivot;
     }
     return values[begin];
+  }
+
+  // Brings those of [begin, end) that are wanted to the front; where the others start.
+  template <class T, class F>
+  LPGD_INLINE static std::int64_t to_front(T* values, std::int64_t begin, std::int64_t end,
+                                           const F& is_wanted) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const T value = values[i];
+      values[i] = values[begin];
+      values[begin] = value;
+      begin += is_wanted(value);
+    }
+    return begin;
   }
 };
 
@@ -89,12 +90,12 @@ struct Ranking {
     CostOrder<T> by_cost;
     OracleSlices slices(memory);
     by_cost.bind(slices, n);
-    by_cost.sort(costs, n);
-    // the largest value to the smallest cost
+    by_cost.descending(costs, n);
+    // the smallest value to the largest cost
     double objective = 0;
     for (std::int64_t k = 0; k < n; ++k) {
       const std::int32_t i = by_cost.order[k];
-      x[i] = task.values[n - 1 - k];
+      x[i] = task.values[k];
       objective += static_cast<double>(costs[i]) * static_cast<double>(x[i]);
     }
     finish(task.out, item, objective);

@@ -1,4 +1,5 @@
-// Minimum spanning tree by Kruskal's algorithm: edges from cheap to dear, components joined by size.
+// Minimum spanning tree by Kruskal's algorithm: edges from cheap to dear, components joined by
+// size.
 #pragma once
 
 #include "oracle_order.h"
@@ -40,7 +41,7 @@ struct SpanningTree {
     T* x = task.out.x + item * task.edges;
     fill(x, task.edges, T(0));
     if (!are_costs(costs, task.edges)) return fail(task.out, item, kOracleBadData);
-    work.by_cost.sort(costs, task.edges);
+    work.by_cost.ascending(costs, task.edges);
     for (std::int64_t i = 0; i < task.nodes; ++i) work.parent[i] = static_cast<std::int32_t>(i);
     fill(work.size, task.nodes, 1);
     std::int64_t missing = task.nodes - 1;

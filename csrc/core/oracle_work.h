@@ -45,20 +45,28 @@ LPGD_INLINE void fail(const OracleOutput<T>& out, std::int64_t item, std::int32_
   finish(out, item, std::numeric_limits<double>::quiet_NaN(), status);
 }
 
-// No nan and no -inf, the costs for which no minimum means anything.
+// Sums of numbers beyond this could be infinite, which means something else.
+template <class T>
+constexpr T largest_cost() {
+  return sizeof(T) == sizeof(double) ? static_cast<T>(1e300) : std::numeric_limits<T>::max();
+}
+
+// Numbers of usable size or +inf: no nan and no -inf, for which no minimum means anything.
 template <class T>
 LPGD_INLINE bool are_costs(const T* costs, std::int64_t count) {
-  bool bad = false;
+  constexpr T most = largest_cost<T>(), none = std::numeric_limits<T>::infinity();
+  bool good = true;
   for (std::int64_t i = 0; i < count; ++i)
-    bad |= !(costs[i] > -std::numeric_limits<T>::infinity());
-  return !bad;
+    good &= costs[i] >= -most && (costs[i] <= most || costs[i] == none);
+  return good;
 }
 
 template <class T>
 LPGD_INLINE bool are_finite(const T* costs, std::int64_t count) {
-  bool bad = false;
-  for (std::int64_t i = 0; i < count; ++i) bad |= !(costs[i] - costs[i] == T(0));
-  return !bad;
+  constexpr T most = largest_cost<T>();
+  bool good = true;
+  for (std::int64_t i = 0; i < count; ++i) good &= costs[i] >= -most && costs[i] <= most;
+  return good;
 }
 
 LPGD_END_NAMESPACE

@@ -9,14 +9,14 @@
 namespace lpgd {
 
 // X(name, task, algorithm of core/oracle_*.h)
-#define LPGD_FOR_EACH_ORACLE(X)            \
+#define LPGD_FOR_EACH_ORACLE(X)             \
   X(assignment, AssignmentTask, Assignment) \
-  X(grid, GridTask, GridPath)              \
-  X(dag, DagTask, DagPath)                 \
-  X(topk, TopKTask, TopK)                  \
-  X(ranking, RankingTask, Ranking)         \
-  X(knapsack, KnapsackTask, Knapsack)      \
-  X(tree, TreeTask, SpanningTree)          \
+  X(grid, GridTask, GridPath)               \
+  X(dag, DagTask, DagPath)                  \
+  X(topk, TopKTask, TopK)                   \
+  X(ranking, RankingTask, Ranking)          \
+  X(knapsack, KnapsackTask, Knapsack)       \
+  X(tree, TreeTask, SpanningTree)           \
   X(alignment, AlignmentTask, Alignment)
 
 template <class Task>

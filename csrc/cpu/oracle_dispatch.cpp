@@ -3,8 +3,8 @@
 
 namespace lpgd {
 
-#define LPGD_DECLARE(name)             \
-  namespace isa_##name {               \
+#define LPGD_DECLARE(name)                 \
+  namespace isa_##name {                   \
     const OracleKernels& oracle_kernels(); \
   }
 LPGD_FOR_EACH_ISA(LPGD_DECLARE)

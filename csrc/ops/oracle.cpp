@@ -19,15 +19,15 @@ constexpr std::int64_t kMostEntries = std::numeric_limits<std::int32_t>::max() -
 template <class Task>
 void solve_items(const OracleKernel<Task>& kernel, const Task& task, std::int64_t batch,
                  std::int64_t work_of_item) {
-  constexpr std::int64_t kLeastWork = 20'000;  // about as many nanoseconds
+  constexpr std::int64_t kLeastWork =
+      30'000;  // about as many nanoseconds: waking a thread takes some
   const std::int64_t grain = 1 + kLeastWork / (work_of_item + 50);
   const std::int64_t pieces = (batch + grain - 1) / grain;
-  parallel_items(pieces, kernel.workspace_bytes(task),
-                 [&](void* workspace, std::int64_t piece, bool) {
-                   const std::int64_t begin = piece * grain;
-                   kernel.run(task, begin, begin + grain < batch ? begin + grain : batch,
-                              workspace);
-                 });
+  parallel_items(
+      pieces, kernel.workspace_bytes(task), [&](void* workspace, std::int64_t piece, bool) {
+        const std::int64_t begin = piece * grain;
+        kernel.run(task, begin, begin + grain < batch ? begin + grain : batch, workspace);
+      });
 }
 
 // Costs [batch, ...] with `dims` dimensions
@@ -45,6 +45,7 @@ Answer new_answer(const Tensor& costs, Task& task) {
   Answer out{torch::stable::empty_like(costs),
              new_tensor(costs, {costs.size(0)}, costs.scalar_type()),
              new_tensor(costs, {costs.size(0)}, ScalarType::Int)};
+  prefer_large_pages(std::get<0>(out));
   task.costs = costs.const_data_ptr<T>();
   task.out = {std::get<0>(out).template mutable_data_ptr<T>(),
               std::get<1>(out).template mutable_data_ptr<T>(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from lpgd_native.status import Status
 
-__all__ = ["Answer", "Program", "load", "solve_programs"]
+__all__ = ["Answer", "Program", "check_options", "load", "solve_programs"]
 
 _Array = NDArray[np.float64]
 
@@ -38,6 +39,10 @@ class Program:
     col_lower: _Array
     col_upper: _Array
     integral: tuple[int, ...] = ()
+    # integer programs whose costs alone differ: the solution of the item before is an incumbent
+    incumbent: bool = False
+    # of HiGHS, by name, beside those that are set here
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def load(name: str) -> Any:
         import highspy
     except ImportError as error:
         raise ImportError(
-            f'{name}: method="highs" needs highspy: pip install highspy (or lpgd-native[highs])'
+            f"{name}: HiGHS is not there: pip install highspy (or 'lpgd-native[highs]')"
         ) from error
     return highspy
 
@@ -90,8 +95,12 @@ def solve_programs(
     max_iter: int,
     threads: int,
     start: NDArray[np.int8] | None = None,
+    warm_start: bool = True,
 ) -> Answer:
-    """Solve every item; `start` [B, n + rows] are bases to start from. Never raises for an item."""
+    """Solve every item; `start` [B, n + rows] are bases to start from. Never raises for an item.
+
+    Without `warm_start` no item starts from what the one before it left.
+    """
     batch, n = program.cost.shape
     rows = program.row_lower.shape[-1]
     answer = Answer(
@@ -107,7 +116,7 @@ def solve_programs(
     chunks = [(k, min(k + _CHUNK, batch)) for k in range(0, batch, _CHUNK)]
 
     def work(chunk: tuple[int, int]) -> None:
-        _solve_chunk(program, answer, chunk, eps, max_iter, start)
+        _solve_chunk(program, answer, chunk, eps, max_iter, start, warm_start)
 
     if threads > 1 and len(chunks) > 1:
         list(_executor(threads).map(work, chunks))
@@ -137,12 +146,21 @@ def _before_solving(program: Program) -> NDArray[np.int32]:
     return np.where(any_of(nan), int(Status.NUMERICAL_ERROR), status).astype(np.int32)
 
 
+def _silent(highspy: Any) -> Any:
+    """A solver that prints nothing. The class Highs registers callbacks as it is made, which prints
+    a banner before anyone can forbid it (seen in 1.16); its base is the same solver without them.
+    """
+    plain = highspy.Highs.__base__
+    solver = plain() if hasattr(plain, "passModel") else highspy.Highs()
+    solver.setOptionValue("output_flag", False)
+    return solver
+
+
 def _solver(highspy: Any, eps: float, max_iter: int, integral: bool) -> Any:
     try:
         solver = _idle.pop()
     except IndexError:
-        solver = highspy.Highs()
-        solver.setOptionValue("output_flag", False)
+        solver = _silent(highspy)
         solver.setOptionValue("threads", 1)
         solver.setOptionValue("parallel", "off")
         solver.setOptionValue("solver", "simplex")
@@ -165,20 +183,35 @@ def _solve_chunk(
     eps: float,
     max_iter: int,
     start: NDArray[np.int8] | None,
+    warm_start: bool,
 ) -> None:
     highspy = load("solve_lp")
     solver = _solver(highspy, eps, max_iter, bool(program.integral))
+    kept = [(name, solver.getOptionValue(name)[1]) for name, _ in program.options]
+    for name, value in program.options:
+        solver.setOptionValue(name, value)
     loaded = False
     for k in range(*chunk):
         if answer.status[k] != Status.OK:
             continue
         try:
-            loaded = _solve_item(highspy, solver, program, answer, k, loaded, start)
+            loaded = _solve_item(highspy, solver, program, answer, k, loaded, start) and warm_start
         except Exception:  # of this item alone: its status stays a numerical error
             answer.status[k] = Status.NUMERICAL_ERROR
             loaded = False
+    for name, value in kept:
+        solver.setOptionValue(name, value)
     solver.clearModel()
     _idle.append(solver)
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what HiGHS does not know or take."""
+    highspy = load(name)
+    solver = _silent(highspy)
+    for option, value in options.items():
+        if solver.setOptionValue(option, value) != highspy.HighsStatus.kOk:
+            raise ValueError(f"{name}: HiGHS has no option {option!r} of value {value!r}")
 
 
 def _of(array: _Array, rank: int, k: int) -> _Array:
@@ -206,6 +239,13 @@ def _solve_item(
             solver.changeColsBounds(n, columns, col_lower, col_upper)
         if rows and (program.row_lower.ndim == 2 or program.row_upper.ndim == 2):
             solver.changeRowsBounds(rows, np.arange(rows, dtype=np.int32), row_lower, row_upper)
+        if program.integral:
+            before = k - 1
+            while answer.status[before] != Status.OK:  # not solved, for want of usable data
+                before -= 1
+            known = highspy.HighsSolution()
+            known.col_value = answer.x[before].tolist()
+            solver.setSolution(known)
     else:
         mask = matrix != 0.0
         starts = np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(np.int32)
@@ -266,4 +306,8 @@ def _read(highspy: Any, solver: Any, program: Program, answer: Answer, k: int) -
     elif program.matrix.size:
         basis = solver.getBasis()
         answer.basis[k] = [int(s) for s in (*basis.col_status, *basis.row_status)]
-    return program.matrix.ndim == 2 and not program.integral
+    if program.integral:
+        bounds = (program.row_lower, program.row_upper, program.col_lower, program.col_upper)
+        shared = program.matrix.ndim == 2 and all(bound.ndim == 1 for bound in bounds)
+        return program.incumbent and shared and status == Status.OK
+    return program.matrix.ndim == 2

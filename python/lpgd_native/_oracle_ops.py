@@ -118,24 +118,23 @@ def solve(
 ) -> OracleSolution:
     """`op` on costs [..., *shape] that `check_costs` has seen."""
     lead, core = costs.shape[: costs.dim() - event_dim], costs.shape[costs.dim() - event_dim :]
-    work = on_cpu(costs.to(compute_dtype(costs))).reshape(math.prod(lead), *core).contiguous()
-    x, objective, status = op(work, *args)
-    return answer(name, costs, lead, x, objective, status, throw)
+    work = on_cpu(costs.to(compute_dtype(costs)))
+    if len(lead) != 1:
+        work = work.reshape(math.prod(lead), *core)
+    return answer(name, costs, lead, op(work.contiguous(), *args), throw)
 
 
 def answer(
-    name: str,
-    costs: Tensor,
-    lead: Sequence[int],
-    x: Tensor,
-    objective: Tensor,
-    status: Tensor,
-    throw: bool,
+    name: str, costs: Tensor, lead: Sequence[int], out: Sequence[Tensor], throw: bool
 ) -> OracleSolution:
-    """Outputs of an op in the shapes, dtype and device of the costs."""
-    status = status.reshape(lead)
+    """Outputs x, objective, status of an op in the shapes, dtype and device of the costs."""
+    x, objective, status = out
+    if len(lead) != 1:
+        x = x.reshape(*lead, *x.shape[1:])
+        objective, status = objective.reshape(lead), status.reshape(lead)
     if throw:
         raise_on_failure(name, status)
     dtype, device = result_dtype(costs), costs.device
-    x = x.reshape(*lead, *x.shape[1:]).to(device, dtype)
-    return OracleSolution(x, objective.reshape(lead).to(device, dtype), status.to(device))
+    if x.dtype != dtype or x.device != device:
+        x, objective, status = x.to(device, dtype), objective.to(device, dtype), status.to(device)
+    return OracleSolution(x, objective, status)

@@ -49,7 +49,13 @@ def _together(parts: list[np.ndarray], rank: int) -> np.ndarray:
     return out
 
 
-def _program(data: _Data, batch: int, integral: Sequence[int]) -> Program:
+def _program(
+    data: _Data,
+    batch: int,
+    integral: Sequence[int],
+    incumbent: bool = False,
+    options: tuple[tuple[str, Any], ...] = (),
+) -> Program:
     """Rows are those of A, then those of G."""
     _, q, G, h, A, b, lb, ub = data
     assert q is not None
@@ -68,6 +74,8 @@ def _program(data: _Data, batch: int, integral: Sequence[int]) -> Program:
         _bound(lb, infinite, -free),
         _bound(ub, infinite, free),
         tuple(integral),
+        incumbent,
+        options,
     )
 
 

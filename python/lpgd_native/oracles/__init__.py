@@ -7,6 +7,7 @@ from lpgd_native.oracles.assignment import AssignmentColumns as AssignmentColumn
 from lpgd_native.oracles.assignment import LinearAssignment as LinearAssignment
 from lpgd_native.oracles.assignment import assignment_columns as assignment_columns
 from lpgd_native.oracles.assignment import linear_assignment as linear_assignment
+from lpgd_native.oracles.highs import HighsOracle as HighsOracle
 from lpgd_native.oracles.knapsack import Knapsack as Knapsack
 from lpgd_native.oracles.knapsack import binary_knapsack as binary_knapsack
 from lpgd_native.oracles.layer import OracleLayer as OracleLayer

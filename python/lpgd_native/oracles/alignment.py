@@ -22,9 +22,9 @@ def time_warping(
 
     costs: [..., n, m], of any sign, e.g. the distances of the elements of two sequences; +inf
     forbids a pair. `window`: pairs with |i - j| above it are forbidden (Sakoe and Chiba 1978). The
-    dynamic program, O(n m), in float64 inside; of equally good steps into a pair the diagonal one is
-    kept before the one down, and that before the one to the right. No gradient: `OracleLayer` gives
-    one.
+    dynamic program, O(n m), in float64 inside; of equally good steps into a pair the diagonal one
+    is kept before the one down, and that before the one to the right. No gradient: `OracleLayer`
+    gives one.
 
     An item with a NaN or -inf has status NUMERICAL_ERROR, one without an alignment
     PRIMAL_INFEASIBLE; x is zero there. `throw` raises `SolverError` instead.

@@ -33,9 +33,7 @@ class AssignmentColumns(NamedTuple):
     """[...], int32: values of `lpgd_native.Status`."""
 
 
-def _call(
-    name: str, costs: Any, mask: bool
-) -> tuple[Tensor, tuple[int, ...], tuple[Tensor, ...]]:
+def _call(name: str, costs: Any, mask: bool) -> tuple[Tensor, tuple[int, ...], tuple[Tensor, ...]]:
     costs = check_costs(name, costs, 2)
     lead = tuple(costs.shape[:-2])
     flat = on_cpu(costs.to(compute_dtype(costs))).reshape(math.prod(lead), *costs.shape[-2:])
@@ -45,10 +43,10 @@ def _call(
 def linear_assignment(costs: Tensor, *, throw: bool = False) -> OracleSolution:
     """argmin_x sum_ij costs_ij x_ij over x in {0, 1}: a column of its own for every row.
 
-    costs: [..., n, m]; +inf forbids a pair. Where n > m, every column gets a row of its own instead.
-    Shortest augmenting paths after Jonker and Volgenant (1987), in float64 inside. Among equally
-    good assignments the one returned depends on the costs alone: not on the batch, on threads or
-    on the machine. No gradient: `OracleLayer` gives one.
+    costs: [..., n, m]; +inf forbids a pair. Where n > m, every column gets a row of its own
+    instead. Shortest augmenting paths after Jonker and Volgenant (1987), in float64 inside. Among
+    equally good assignments the one returned depends on the costs alone: not on the batch, on
+    threads or on the machine. No gradient: `OracleLayer` gives one.
 
     An item with a NaN or -inf has status NUMERICAL_ERROR, one without an assignment
     PRIMAL_INFEASIBLE; x is zero there. `throw` raises `SolverError` instead.
@@ -59,7 +57,7 @@ def linear_assignment(costs: Tensor, *, throw: bool = False) -> OracleSolution:
     """
     name = "linear_assignment"
     costs, lead, (x, _, _, _, objective, status) = _call(name, costs, True)
-    return answer(name, costs, lead, x, objective, status, throw)
+    return answer(name, costs, lead, (x, objective, status), throw)
 
 
 def assignment_columns(costs: Tensor, *, throw: bool = False) -> AssignmentColumns:

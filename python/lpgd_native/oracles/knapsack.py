@@ -42,17 +42,18 @@ def binary_knapsack(
 ) -> OracleSolution:
     """argmin_x <costs, x> over x in {0, 1}^n with ``weights x <= capacity``: costs = -values.
 
-    costs: [..., n]; entries of zero or more are never taken. weights: [n] with capacity a number, or
-    [..., d, n] with capacity [..., d] for d resources; zero or more. Leading dimensions broadcast.
+    costs: [..., n]; entries of zero or more are never taken. weights: [n] with capacity a number,
+    or [..., d, n] with capacity [..., d] for d resources; zero or more. Leading dimensions
+    broadcast.
 
     method: "table" is the dynamic program over what is left of whole capacities, for whole weights:
     its time and memory are n times the product of all capacities + 1, whatever the values. "branch"
     is branch and bound, for any weights: fast where values and weights are not in step, exponential
     at worst; after `max_nodes` nodes an item ends with MAX_ITERATIONS and the best choice found.
-    "auto" takes the table where the weights of an item are whole and the table has no more than 2^20
-    entries. Branch and bound lets weights exceed a capacity by 1e-9 of it, since decimals do not add
-    up exactly. What is chosen among equally good choices depends on the item's own data alone. No
-    gradient: `OracleLayer` gives one.
+    "auto" takes the table where the weights of an item are whole and the table has no more than
+    2^20 entries. Branch and bound lets weights exceed a capacity by 1e-9 of it, since decimals do
+    not add up exactly. What is chosen among equally good choices depends on the item's own data
+    alone. No gradient: `OracleLayer` gives one.
 
     An item with a NaN, a negative weight, or (method "table") weights that are not whole or too
     large a table has status NUMERICAL_ERROR, one with a negative capacity PRIMAL_INFEASIBLE; x is
@@ -77,8 +78,9 @@ def binary_knapsack(
             f"{name}: weights must be [{n}] and capacity a number, or [..., d, {n}] and [..., d], "
             f"got {list(weights.shape)} and {list(capacity.shape)}"
         )
+    leads = costs.shape[:-1], weights.shape[:-2], capacity.shape[:-1]
     try:
-        lead = torch.broadcast_shapes(costs.shape[:-1], weights.shape[:-2], capacity.shape[:-1])  # type: ignore[no-untyped-call]
+        lead = torch.broadcast_shapes(*leads)  # type: ignore[no-untyped-call]
     except RuntimeError:
         raise ValueError(
             f"{name}: leading dimensions must broadcast, got costs {list(costs.shape)}, weights "
@@ -89,7 +91,7 @@ def binary_knapsack(
     weights = flatten_batch(weights, 2, lead).reshape(-1, *weights.shape[-2:])
     capacity = flatten_batch(capacity, 1, lead).reshape(-1, capacity.shape[-1])
     out = torch.ops.lpgd.oracle_knapsack(work, weights, capacity, _METHODS[method], max_nodes)
-    return answer(name, costs, lead, *out, throw)
+    return answer(name, costs, lead, out, throw)
 
 
 class Knapsack:
@@ -122,6 +124,4 @@ class Knapsack:
         capacity = self.capacity if capacity is None else capacity
         if weights is None or capacity is None:
             raise ValueError("Knapsack: weights and capacity must be given to it or to solve")
-        return binary_knapsack(
-            c, weights, capacity, method=self.method, max_nodes=self.max_nodes
-        )
+        return binary_knapsack(c, weights, capacity, method=self.method, max_nodes=self.max_nodes)

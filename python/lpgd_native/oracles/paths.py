@@ -26,7 +26,7 @@ __all__ = [
 def _cell(name: str, arg: str, at: Any, height: int, width: int) -> int:
     if not isinstance(at, (tuple, list)) or len(at) != 2 or not all(type(k) is int for k in at):
         raise TypeError(f"{name}: {arg} must be a pair (row, column) of ints, got {at!r}")
-    row, column = at
+    row, column = int(at[0]), int(at[1])
     if not (-height <= row < height and -width <= column < width):
         raise ValueError(f"{name}: {arg} = {(row, column)} is outside the grid [{height}, {width}]")
     return (row % height) * width + column % width
@@ -38,6 +38,7 @@ def grid_shortest_path(
     neighbours: int = 8,
     source: tuple[int, int] = (0, 0),
     target: tuple[int, int] = (-1, -1),
+    clamp: bool = False,
     throw: bool = False,
 ) -> OracleSolution:
     """argmin_x <costs, x> over the masks x of paths from `source` to `target` on a grid.
@@ -45,6 +46,9 @@ def grid_shortest_path(
     costs: [..., height, width], what it costs to be on a cell, both ends included (the convention
     of the Warcraft maps of Vlastelica et al. 2020); zero or more, +inf is a wall. `neighbours`: 4,
     or 8 with the diagonals. Cells may be counted from the end, as (-1, -1).
+
+    clamp: search with max(costs, 0), as Vlastelica et al. do with perturbed costs, which a strategy
+    can move below zero; the objective is still that of the costs. By default such items fail.
 
     Dijkstra's algorithm, in float64 inside; a cell is settled before others as far from the source
     if it comes first in reading order, which decides between equally short paths. No gradient:
@@ -67,7 +71,12 @@ def grid_shortest_path(
     start = _cell(name, "source", source, height, width)
     end = _cell(name, "target", target, height, width)
     op = torch.ops.lpgd.oracle_grid_path
-    return solve(name, op, costs, 2, start, end, neighbours == 8, throw=throw)
+    if not clamp:
+        return solve(name, op, costs, 2, start, end, neighbours == 8, throw=throw)
+    raised = torch.where((costs < 0) & (costs > -torch.inf), 0.0, costs)
+    found = solve(name, op, raised, 2, start, end, neighbours == 8, throw=throw)
+    value = torch.where(found.x != 0, costs, 0.0).sum((-2, -1)).to(found.objective.dtype)
+    return found._replace(objective=torch.where(found.status == 0, value, found.objective))
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,18 @@ class GridShortestPath:
     neighbours: int = 8
     source: tuple[int, int] = (0, 0)
     target: tuple[int, int] = (-1, -1)
+    clamp: bool = False
     event_dim = 2
 
     def solve(self, c: Tensor, **instance: Any) -> OracleSolution:
         """The shortest paths."""
         no_instance("GridShortestPath", instance)
         return grid_shortest_path(
-            c, neighbours=self.neighbours, source=self.source, target=self.target
+            c,
+            neighbours=self.neighbours,
+            source=self.source,
+            target=self.target,
+            clamp=self.clamp,
         )
 
 
@@ -128,8 +142,8 @@ class DagShortestPath:
 
     edges: pairs (tail, head), [E, 2]; c is [..., E], of any sign, +inf closes an edge. `nodes`: the
     largest node and one, by default; `target`: the last node. The order of the nodes is worked out
-    here, once; solving is one pass over the edges, O(E), in float64 inside. Of equally short ways to
-    a node that along the first edge (by its tail in this order, then by its place) is kept.
+    here, once; solving is one pass over the edges, O(E), in float64 inside. Of equally short ways
+    to a node that along the first edge (by its tail in this order, then by its place) is kept.
 
     An item with a NaN or -inf has status NUMERICAL_ERROR, one whose target cannot be reached
     PRIMAL_INFEASIBLE; x is zero there. No gradient: `OracleLayer` gives one.
@@ -153,9 +167,7 @@ class DagShortestPath:
         self.edges, self.nodes = edge_tensor(name, edges, nodes)
         self.source = node(name, "source", source, self.nodes)
         self.target = node(name, "target", target, self.nodes)
-        order = torch.tensor(
-            _topological(name, self.edges.tolist(), self.nodes), dtype=torch.int64
-        )
+        order = torch.tensor(_topological(name, self.edges.tolist(), self.nodes), dtype=torch.int64)
         self._plan = torch.stack([*self.edges[order].T, order]).contiguous()
 
     def __repr__(self) -> str:
@@ -174,9 +186,7 @@ class DagShortestPath:
                 f"{name}: costs must be [..., {len(self.edges)}], one an edge, got {list(c.shape)}"
             )
         op = torch.ops.lpgd.oracle_dag_path
-        return solve(
-            name, op, c, 1, self._plan, self.nodes, self.source, self.target, throw=throw
-        )
+        return solve(name, op, c, 1, self._plan, self.nodes, self.source, self.target, throw=throw)
 
 
 def dag_shortest_path(

@@ -17,7 +17,8 @@ class OracleSolution(NamedTuple):
     objective: Tensor
     """[...]: ``<c, x>``; NaN where there is no solution."""
     status: Tensor
-    """[...], int32: values of `lpgd_native.Status`. Where it is not OK, x is zero."""
+    """[...], int32: values of `lpgd_native.Status`. Where it is not OK, x is zero, but for
+    MAX_ITERATIONS, with which an oracle may return the best x it has found."""
 
 
 @runtime_checkable

@@ -18,9 +18,9 @@ __all__ = ["Ranking", "TopK", "ranking", "top_k"]
 def top_k(costs: Tensor, k: int, *, throw: bool = False) -> OracleSolution:
     """argmin_x <costs, x> over x in {0, 1}^n with sum x = k: the k smallest costs.
 
-    costs: [..., n]; +inf forbids an entry. For the k largest scores pass ``-scores``. Of equal costs
-    those with the lowest index are taken. By quickselect, O(n) expected. No gradient: `OracleLayer`
-    gives one.
+    costs: [..., n]; +inf forbids an entry. For the k largest scores pass ``-scores``. Of equal
+    costs those with the lowest index are taken. By quickselect, O(n) expected. No gradient:
+    `OracleLayer` gives one.
 
     An item with a NaN or -inf has status NUMERICAL_ERROR, one with fewer than k finite costs
     PRIMAL_INFEASIBLE; x is zero there. `throw` raises `SolverError` instead.
@@ -56,8 +56,8 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
 
     costs: [..., n], finite; values: [n], in any order. The largest cost gets the smallest value: by
     default x holds the ranks of the costs, 1 for the largest (Rolinek et al. 2020). For ranks that
-    count from the smallest pass ``-scores``. Of equal costs those with the highest index get the
-    smaller values. By a radix sort, O(n) in practice. No gradient: `OracleLayer` gives one.
+    count from the smallest pass ``-scores``. Of equal costs the first gets the smaller value. By a
+    radix sort, O(n) in practice. No gradient: `OracleLayer` gives one.
 
     An item with a cost that is not finite has status NUMERICAL_ERROR and x = 0; `throw` raises
     `SolverError` instead.

@@ -32,9 +32,7 @@ class SpanningTree:
 
     event_dim = 1
 
-    def __init__(
-        self, edges: Sequence[Sequence[int]] | Tensor, nodes: int | None = None
-    ) -> None:
+    def __init__(self, edges: Sequence[Sequence[int]] | Tensor, nodes: int | None = None) -> None:
         self.edges, self.nodes = edge_tensor("SpanningTree", edges, nodes)
         self._plan = self.edges.T.contiguous()
 

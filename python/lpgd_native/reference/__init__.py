@@ -1,5 +1,6 @@
 """Plain torch twins of the native ops, from the formulas; for tests and docs, not for speed."""
 
+from lpgd_native.reference import oracles as oracles
 from lpgd_native.reference import prox as prox
 from lpgd_native.reference.convolution import conv_prelu as conv_prelu
 from lpgd_native.reference.momentum import gru_cell as gru_cell
