@@ -2,7 +2,8 @@
 
 Each compares the solution of predicted costs with a target, through an oracle, and differentiates
 by a formula of its own, not through the solution. Functions give one number per item [...]; the
-modules hold an oracle and reduce.
+modules hold an oracle and reduce. torch.func.grad works, vmap does not (batches are leading
+dimensions), torch.compile breaks the graph, a second derivative raises.
 """
 
 from __future__ import annotations
@@ -28,31 +29,42 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 class _WithGradient(torch.autograd.Function):
-    """A value [*batch] and its gradient with respect to the costs, both known."""
+    """A value [*batch] and its gradient with respect to the costs, computed together."""
 
     @staticmethod
-    def forward(c: Tensor, value: Tensor, grad: Tensor) -> Tensor:
-        return value.clone()
+    def forward(compute: Callable[[Tensor], tuple[Tensor, Tensor]], c: Tensor) -> Any:
+        return compute(c.detach())
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[2])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs[1], output[1])
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
-        (grad,) = ctx.saved_tensors
+    def vmap(*_: Any) -> Any:
+        raise NotImplementedError(
+            "losses of oracles don't work under vmap; give the costs leading dimensions instead"
+        )
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, _: Any) -> tuple[None, Tensor]:
+        c, grad = ctx.saved_tensors
         out = g.reshape(*g.shape, *(1,) * (grad.dim() - g.dim())) * grad
         if torch.is_grad_enabled():
-            out = _Once.apply(out)  # type: ignore[no-untyped-call]
-        return out, None, None
+            out = _Once.apply(out, c)  # type: ignore[no-untyped-call]
+        return None, out
 
 
 class _Once(torch.autograd.Function):
     """So that a second derivative says that it is not there, and is not silently 0."""
 
     @staticmethod
-    def forward(ctx: Any, t: Tensor) -> Tensor:
-        return t.clone()
+    def forward(grad: Tensor, c: Tensor) -> Tensor:
+        return grad.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
@@ -85,11 +97,19 @@ def _prepared(
     return c, Problem(oracle, detached), out
 
 
-def _loss(c: Tensor, problem: Problem, ok: Tensor, value: Tensor, grad: Tensor) -> Tensor:
-    value = torch.where(ok, value, 0.0)
-    grad = torch.where(problem.over(ok), grad, 0.0)
-    out: Tensor = _WithGradient.apply(c, value, grad)  # type: ignore[no-untyped-call]
-    return out
+def _loss(
+    c: Tensor,
+    problem: Problem,
+    formula: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
+) -> Tensor:
+    """The loss by a formula c -> (which items are solved, value, gradient)."""
+
+    def compute(at: Tensor) -> tuple[Tensor, Tensor]:
+        ok, value, grad = formula(at)
+        return torch.where(ok, value, 0.0), torch.where(problem.over(ok), grad, 0.0)
+
+    out: tuple[Tensor, Tensor] = _WithGradient.apply(compute, c)  # type: ignore[no-untyped-call]
+    return out[0]
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -126,8 +146,9 @@ def spo_plus(
     c, problem, given = _prepared(
         "spo_plus", oracle, c, instance, {"c_true": c_true, "x_true": x_true}
     )
-    with torch.no_grad():
-        true, at = given["c_true"], c.detach()
+    true = given["c_true"]
+
+    def formula(at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         spoilt = 2 * at - true
         if "x_true" in given:
             best = given["x_true"]
@@ -135,10 +156,10 @@ def spo_plus(
         else:
             points, status = problem.solve(torch.stack([spoilt, true]))
             best = points[1]
-        ok = (status == Status.OK).all(0)
-        value = problem.inner(spoilt, best - points[0])
-        grad = 2 * (best - points[0])
-    return _loss(c, problem, ok, value, grad)
+        apart = best - points[0]
+        return (status == Status.OK).all(0), problem.inner(spoilt, apart), 2 * apart
+
+    return _loss(c, problem, formula)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -181,33 +202,34 @@ def fenchel_young(
         raise TypeError(
             f"fenchel_young: gradient must be Perturbed(...) or Smoothed(...), got {strategy!r}"
         )
+    if isinstance(strategy, Smoothed) and strategy.kind == "entropic":
+        raise ValueError('fenchel_young: Smoothed needs kind="quadratic"')
     strategy.check_oracle("fenchel_young", oracle)
     c, problem, given = _prepared("fenchel_young", oracle, c, instance, {"target": target})
     t = given["target"]
-    with torch.no_grad():
-        at = c.detach()
-        if isinstance(strategy, Perturbed):
-            costs = at + strategy.sigma * strategy.draw(at)[0]
-            points, status = problem.solve(costs)
-            solved = status == Status.OK
-            count = solved.sum(0)
-            weight = solved / count.clamp(min=1)
-            mean = (problem.over(weight) * torch.where(problem.over(solved), points, 0.0)).sum(0)
-            value = (weight * problem.inner(costs, t - points)).sum(0)
-            return_grad, ok = t - mean, count > 0
-        else:
-            if strategy.kind == "entropic":
-                raise ValueError('fenchel_young: Smoothed needs kind="quadratic"')
-            out = problem.oracle.solve_differentiably(at, gradient=strategy, **problem.instance)
-            ok = out.status == Status.OK
-            value = problem.inner(at, t - out.x) + 0.5 * strategy.mu * (
-                problem.inner(t, t) - problem.inner(out.x, out.x)
-            )
-            P = problem.instance.get("P")
-            if P is not None:
-                value = value + 0.5 * (_form(P, t) - _form(P, out.x))
-            return_grad = t - out.x
-    return _loss(c, problem, ok, value, return_grad)
+
+    def perturbed(at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        assert isinstance(strategy, Perturbed)
+        costs = at + strategy.sigma * strategy.draw(at)[0]
+        points, status = problem.solve(costs)
+        solved = status == Status.OK
+        count = solved.sum(0)
+        weight = solved.to(at.dtype) / count.clamp(min=1)
+        mean = (problem.over(weight) * torch.where(problem.over(solved), points, 0.0)).sum(0)
+        value = torch.where(solved, problem.inner(costs, t - points), 0.0)
+        return count > 0, (weight * value).sum(0), t - mean
+
+    def smoothed(at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        out = problem.oracle.solve_differentiably(at, gradient=strategy, **problem.instance)
+        x, P = out.x, problem.instance.get("P")
+
+        def value(point: Tensor) -> Tensor:
+            norm = 0.5 * strategy.mu * point.square().sum(-1)  # type: ignore[union-attr]
+            return (at * point).sum(-1) + norm + (0.0 if P is None else 0.5 * _form(P, point))
+
+        return out.status == Status.OK, value(t) - value(x), t - x
+
+    return _loss(c, problem, perturbed if isinstance(strategy, Perturbed) else smoothed)
 
 
 def _form(P: Tensor, x: Tensor) -> Tensor:
@@ -249,13 +271,14 @@ def direct_loss(
     strategy.check_oracle("direct_loss", oracle)
     c, problem, given = _prepared("direct_loss", oracle, c, instance, {"target": target})
     t = given["target"]
-    with torch.no_grad():
-        at = c.detach()
+
+    def formula(at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         points, status = problem.solve(at.unsqueeze(0))
         x, ok = points[0], status[0] == Status.OK
         value = strategy.value(x, t, problem.event_dim)
-        grad = strategy.direction(problem, at, x, ok, t)
-    return _loss(c, problem, ok, value, grad)
+        return ok, value, strategy.direction(problem, at, x, ok, t)
+
+    return _loss(c, problem, formula)
 
 
 class _OracleLoss(nn.Module):

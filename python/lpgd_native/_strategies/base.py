@@ -14,7 +14,16 @@ from lpgd_native.status import Status
 if TYPE_CHECKING:
     from lpgd_native._strategies.problem import Problem
 
-__all__ = ["Envelope", "OracleStrategy", "choice", "count", "norms", "number", "per_item"]
+__all__ = [
+    "Envelope",
+    "OracleStrategy",
+    "choice",
+    "count",
+    "largest_entries",
+    "norms",
+    "number",
+    "per_item",
+]
 
 Envelope = Literal["average", "lower", "upper"]
 
@@ -72,8 +81,7 @@ class OracleStrategy:
 
     def forward(self, problem: Problem, c: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """X [*batch, *shape], status [*batch], and tensors [*batch, ...] kept for `backward`."""
-        x, status = problem.solve(c.unsqueeze(0))
-        return x[0], status[0], ()
+        return *problem.solve_once(c), ()
 
     def backward(
         self,
@@ -110,13 +118,28 @@ def per_item(name: str, field: str, value: Tensor) -> None:
         raise TypeError(f"{name}: {field} must be a floating-point tensor, got {value.dtype}")
     if value.requires_grad:
         raise ValueError(f"{name}: {field} must not require a gradient; detach it")
+    if torch.compiler.is_compiling():
+        return  # a look at the numbers would break the graph
     if not bool((torch.isfinite(value) & (value > 0)).all()):
         raise ValueError(f"{name}: {field} must be finite and positive in every item")
 
 
 def norms(value: Tensor, dims: int) -> Tensor:
     """[...] Euclidean norm over the last `dims` dimensions, without overflow of the squares."""
-    flat = value.flatten(-dims) if dims > 1 else value
-    largest = flat.abs().amax(-1) if flat.shape[-1] else flat.new_zeros(flat.shape[:-1])
+    flat = value.flatten(-dims)
+    plain: Tensor = torch.linalg.vector_norm(flat, dim=-1)
+    if bool(((plain > 1e-15) & (plain < 1e15)).all()):
+        return plain
+    largest = largest_entries(value, dims)
     unit = torch.where(largest > 0, largest, 1.0)
-    return unit * (flat / unit.unsqueeze(-1)).square().sum(-1).sqrt()
+    scaled: Tensor = torch.linalg.vector_norm(flat / unit.unsqueeze(-1), dim=-1)
+    return unit * scaled
+
+
+def largest_entries(value: Tensor, dims: int) -> Tensor:
+    """[...] the largest size of an entry, over the last `dims` dimensions; NaN if there is one."""
+    flat = value.flatten(-dims)
+    if not flat.shape[-1]:
+        return flat.new_zeros(flat.shape[:-1])
+    # vectorised, as the norm of order infinity is not
+    return torch.maximum(flat.amax(-1), -flat.amin(-1))

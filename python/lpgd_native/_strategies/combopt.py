@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -42,6 +42,8 @@ class CombOpt(OracleStrategy):
         basis: ``"sorted"`` (default), as above, or ``"canonical"``: one neighbour an axis, lambda
             = |g_i|.
         clip: drop the entries of -g that point out of the box. Default True.
+        lb, ub: the box, numbers or tensors [n]. None: what the instance names so, or the oracle
+            holds (`LPOracle`, or in a dictionary ``oracle.data``), else there is none.
 
     Raises:
         TypeError, ValueError: tau negative, an unknown basis, an oracle of costs that are not
@@ -55,6 +57,8 @@ class CombOpt(OracleStrategy):
     tau: float = 0.5
     basis: Literal["sorted", "canonical"] = "sorted"
     clip: bool = True
+    lb: float | Tensor | None = field(default=None, compare=False)
+    ub: float | Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         number("CombOpt", "tau", self.tau, positive=False)
@@ -86,8 +90,8 @@ class CombOpt(OracleStrategy):
                 f"OracleLayer: CombOpt needs G [..., m, n] and h [..., m] with n = {c.shape[-1]} "
                 f"costs, got {list(G.shape)} and {list(h.shape)}"
             )
-        x, status = problem.solve(c.unsqueeze(0))
-        return x[0], status[0], (status[0],)
+        x, status = problem.solve_once(c)
+        return x, status, (status,)
 
     def backward(
         self,
@@ -101,7 +105,7 @@ class CombOpt(OracleStrategy):
         """Gradients of c, G and h."""
         data = problem.instance
         G, h = data["G"], data["h"]
-        lower, upper = data.get("lb"), data.get("ub")
+        lower, upper = (self._held(problem, name, c) for name in ("lb", "ub"))
         step, weight = self._neighbours(x, -g, lower, upper)
         near = x.unsqueeze(-2) + step  # [*batch, k, n]
         tolerance = _TOLERANCE.get(x.dtype, 1e-5)
@@ -115,8 +119,8 @@ class CombOpt(OracleStrategy):
         beyond = (near @ G.mT - right.unsqueeze(-2)) * finite.unsqueeze(-2)  # [*batch, k, m]
         allowed = (beyond <= tolerance * (1 + right.abs()).unsqueeze(-2)).all(-1)
         for_rows = allowed
-        if data.get("A") is not None:
-            A, b = data["A"], data["b"]
+        A, b = (self._held(problem, name, c) for name in ("A", "b"))
+        if A is not None and b is not None:
             off = (near @ A.mT - b.unsqueeze(-2)).abs()
             for_rows = allowed & (off <= tolerance * (1 + b.abs()).unsqueeze(-2)).all(-1)
         solved = (kept[0] == Status.OK).unsqueeze(-1)
@@ -141,6 +145,18 @@ class CombOpt(OracleStrategy):
         grad_G = grad_G - cut.unsqueeze(-1) * x.unsqueeze(-2) - reach.unsqueeze(-1) * G
         grad_h = grad_h + cut
         return grad_c, {"G": grad_G, "h": grad_h}
+
+    def _held(self, problem: Problem, name: str, like: Tensor) -> Tensor | None:
+        """A fixed part of the program: of the settings, of the instance, or of the oracle."""
+        value = getattr(self, name, None)
+        if value is None:
+            value = problem.instance.get(name)
+        if value is None:
+            value = getattr(problem.oracle, "data", {}).get(name)
+        if value is None:
+            return None
+        value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+        return value.expand(like.shape[-1]) if value.dim() == 0 else value
 
     def _neighbours(
         self, x: Tensor, wish: Tensor, lower: Tensor | None, upper: Tensor | None

@@ -184,10 +184,10 @@ class LPGD(OracleStrategy):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(x_s - x) / (s tau) at c + s tau g."""
         tau = item_tau(self.tau, self.relative, self.auto_state, c, g, problem.event_dim)
-        direction, moved = quotient(problem, c, x, g, tau, self.envelope, live)
+        out = quotient(problem, c, x, g, tau, self.envelope, live)
         if self.auto_state is not None:
-            self.auto_state.update(moved, live)
-        return direction, {}
+            self.auto_state.update(out.moved(x, problem.event_dim), live)
+        return out.direction, {}
 
     def delegate(self, oracle: Any) -> Callable[..., Any] | None:
         """The program's own LPGD, which begins its solves at the solution."""

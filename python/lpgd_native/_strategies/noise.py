@@ -96,7 +96,7 @@ def _solve_samples(
     points, status = problem.solve(c + sigma * z)
     ok = status == Status.OK
     number_ok = ok.sum(0)
-    points = torch.where(problem.over(ok), points, 0.0)
+    points = problem.only(ok, points)
     mean = points.sum(0) / problem.over(number_ok.clamp(min=1))
     # an item counts as solved if any of its samples is
     return mean, torch.where(number_ok > 0, 0, status[0]).to(torch.int32), points, ok
@@ -284,7 +284,7 @@ class IMLE(OracleStrategy):
         points, z, ok = (t.movedim(live.dim(), 0) for t in kept)
         tau = item_tau(self.tau, self.relative, self.auto_state, c, g, problem.event_dim)
         used = live & ok
-        direction, moved = quotient(
+        out = quotient(
             problem,
             c + self.sigma * z,
             points,
@@ -294,10 +294,10 @@ class IMLE(OracleStrategy):
             used,
         )
         if self.auto_state is not None:
-            self.auto_state.update(moved, used)
+            self.auto_state.update(out.moved(points, problem.event_dim), used)
         if problem.gradient_status is not None:
             problem.gradient_status = problem.gradient_status.amax(0)
-        return direction.sum(0) / problem.over(used.sum(0).clamp(min=1)), {}
+        return out.direction.sum(0) / problem.over(used.sum(0).clamp(min=1)), {}
 
     def state(self) -> dict[str, float]:
         """How many draws there were, and the adaptive tau."""

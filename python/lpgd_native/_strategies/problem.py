@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lpgd_native._strategies.base import largest_entries
 from lpgd_native.status import GradientStatus, Status
 
 __all__ = ["Problem", "Quotient", "quotient"]
@@ -34,6 +35,9 @@ class Problem:
         self._ranks: dict[str, int] = getattr(oracle, "instance_dims", {})
         tensors = [key for key, value in instance.items() if isinstance(value, Tensor)]
         self._picks = all(key in self._ranks for key in tensors)
+        #: [*batch] the oracle's objective, where `forward` returns a solution of the oracle itself
+        self.objective: Tensor | None = None
+        self._objective: Tensor | None = None
         #: GradientStatus of the last `quotient`, [*lead, *batch]
         self.gradient_status: Tensor | None = None
 
@@ -43,7 +47,13 @@ class Problem:
 
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """[*batch] inner products."""
-        return (a * b).flatten(-self.event_dim).sum(-1)
+        dims = self.event_dim
+        out: Tensor = torch.linalg.vecdot(a.flatten(-dims), b.flatten(-dims))
+        return out
+
+    def only(self, mask: Tensor, value: Tensor, other: Tensor | float = 0.0) -> Tensor:
+        """`value` where the mask [*batch] is set, else `other`; `value` itself if all is set."""
+        return value if bool(mask.all()) else torch.where(self.over(mask), value, other)
 
     def solve(
         self,
@@ -73,6 +83,12 @@ class Problem:
         status[:, index] = code
         return x.reshape(costs.shape), status.reshape(costs.shape[0], *mask.shape)
 
+    def solve_once(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        """X [*batch, *shape] and status [*batch], with the `objective` that goes with them."""
+        x, status = self.solve(c.unsqueeze(0))
+        self.objective = None if self._objective is None else self._objective[0]
+        return x[0], status[0]
+
     def _pick(self, key: str, value: Any, batch: Sequence[int], index: Tensor) -> Any:
         if not isinstance(value, Tensor):
             return value
@@ -83,7 +99,7 @@ class Problem:
         return value.expand(*batch, *core).reshape(-1, *core)[index]
 
     def _checked(self, solution: Any, costs: Tensor) -> tuple[Tensor, Tensor]:
-        x, status = solution.x, solution.status
+        x, status, self._objective = solution.x, solution.status, solution.objective
         name = type(self.oracle).__name__
         if x.shape != costs.shape:
             raise ValueError(
@@ -102,8 +118,13 @@ class Quotient(NamedTuple):
 
     direction: Tensor
     """[*lead, *batch, *shape]: (x_+ - x_-) / width; zero where nothing was solved."""
-    moved: Tensor
-    """[*lead, *batch]: whether a perturbed solution differs from the unperturbed one."""
+    ends: tuple[Tensor, Tensor]
+    """x_+ and x_-; x where nothing was solved."""
+
+    def moved(self, x: Tensor, dims: int) -> Tensor:
+        """[*lead, *batch]: whether a perturbed solution differs from x."""
+        apart = [largest_entries(end - x, dims) for end in self.ends if end is not x]
+        return torch.stack(apart).amax(0) > 1e-6 * (1 + largest_entries(x, dims))
 
 
 def quotient(
@@ -132,40 +153,48 @@ def quotient(
     found = {1.0: x, -1.0: x}
     ok = {1.0: torch.zeros_like(live), -1.0: torch.zeros_like(live)}
 
-    def run(mask: Tensor, signs: tuple[float, ...]) -> None:
-        if not signs or not bool(mask.any()):
-            return
+    def solve(mask: Tensor | None, signs: tuple[float, ...]) -> tuple[Tensor, Tensor]:
         step = problem.over(tau) * shift
-        there = torch.stack([costs + sign * step for sign in signs])
-        points, status = problem.solve(there, mask, call)
-        for sign, point, code in zip(signs, points, status, strict=True):
+        there = torch.empty((len(signs), *costs.shape), dtype=costs.dtype, device=costs.device)
+        for place, sign in enumerate(signs):
+            torch.add(costs, step, alpha=sign, out=there[place])
+        return problem.solve(there, mask, call)
+
+    def keep(mask: Tensor, signs: tuple[float, ...], solved: tuple[Tensor, Tensor]) -> None:
+        for sign, point, code in zip(signs, *solved, strict=True):
             good = mask & (code == Status.OK)
-            found[sign] = torch.where(problem.over(good), point, found[sign])
+            found[sign] = problem.only(good, point, found[sign])
             ok[sign] = ok[sign] | good
 
-    run(live, sides)
+    every = bool(live.all())
+    solved = solve(None if every else live, sides)
+    if every and not bool(solved[1].any()):  # what nearly always happens, in few operations
+        found.update(zip(sides, solved[0], strict=True))
+        problem.gradient_status = solved[1][0]
+        direction = (found[1.0] - found[-1.0]) / problem.over(tau * len(sides))
+        return Quotient(direction, (found[1.0], found[-1.0]))
+
+    keep(live, sides, solved)
     missing = live & ~(ok[1.0] | ok[-1.0])
     shrunk = torch.zeros_like(live)
-    if bool(missing.any()):
-        run(missing, tuple(sign for sign in (1.0, -1.0) if sign not in sides))
-        for _ in range(_SHRINK_ROUNDS):
-            missing = live & ~(ok[1.0] | ok[-1.0])
-            if not bool(missing.any()):
-                break
-            tau = torch.where(missing, 0.1 * tau, tau)
-            shrunk = shrunk | missing
-            run(missing, sides)
+    others = tuple(sign for sign in (1.0, -1.0) if sign not in sides)
+    if others and bool(missing.any()):
+        keep(missing, others, solve(missing, others))
+    for _ in range(_SHRINK_ROUNDS):
+        missing = live & ~(ok[1.0] | ok[-1.0])
+        if not bool(missing.any()):
+            break
+        tau = torch.where(missing, 0.1 * tau, tau)
+        shrunk = shrunk | missing
+        keep(missing, sides, solve(missing, sides))
     any_side = ok[1.0] | ok[-1.0]
     width = tau * (ok[1.0].to(tau) + ok[-1.0].to(tau)).clamp(min=1)
     direction = (found[1.0] - found[-1.0]) / problem.over(width)
-    direction = torch.where(problem.over(live & any_side), direction, 0.0)
-    size = problem.event_dim
-    apart = torch.stack([(found[sign] - x).flatten(-size).abs().amax(-1) for sign in (1.0, -1.0)])
-    moved = apart.amax(0) > 1e-6 * (1 + x.flatten(-size).abs().amax(-1))
+    direction = problem.only(live & any_side, direction)
     wanted = torch.stack([ok[sign] for sign in sides]).all(0)
     code = torch.zeros(live.shape, dtype=torch.int32, device=live.device)
     code[live & ~wanted] = GradientStatus.OTHER_SIDE
     code[live & any_side & shrunk] = GradientStatus.SHRUNK
     code[live & ~any_side] = GradientStatus.ZERO
     problem.gradient_status = code
-    return Quotient(direction, moved & live & any_side)
+    return Quotient(direction, (found[1.0], found[-1.0]))

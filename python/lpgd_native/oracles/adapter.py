@@ -6,22 +6,30 @@ import concurrent.futures
 import math
 import multiprocessing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
+from lpgd_native._strategies.base import largest_entries
 from lpgd_native.oracles.protocol import OracleSolution
 from lpgd_native.status import Status
 
 __all__ = ["FunctionOracle"]
 
 _CHUNKS_A_WORKER = 4
-_Answer = tuple[Any, int, BaseException | None]  # x or None, status, what was raised
+
+
+class _Answers(NamedTuple):
+    """What became of some items."""
+
+    x: Tensor
+    status: Tensor
+    errors: list[BaseException]
 
 
 class FunctionOracle:
@@ -85,38 +93,37 @@ class FunctionOracle:
 
     def solve(self, c: Tensor, **instance: Any) -> OracleSolution:
         """The minimisers for costs c [..., *shape]."""
-        lead = c.shape[: c.dim() - self.event_dim]
-        event = c.shape[c.dim() - self.event_dim :]
+        dims = self.event_dim
+        lead, event = c.shape[: c.dim() - dims], c.shape[c.dim() - dims :]
         count = math.prod(lead)
         costs = c.detach().reshape(count, *event)
         split, shared = self._instance(instance, lead)
-        finite = torch.isfinite(costs).flatten(1).all(1)
-        items = finite.nonzero().flatten().tolist()
-        rows = self._host(costs)
-        answers = self._answers(rows, items, split, shared)
-        x = np.zeros(costs.shape, rows.dtype if self.numpy else _numpy_type(costs))
-        status = np.full(count, int(Status.NUMERICAL_ERROR), np.int32)
+        finite = largest_entries(costs, dims) < torch.inf
+        whole = bool(finite.all())
+        items = list(range(count)) if whole else finite.nonzero().flatten().tolist()
+        points: Tensor | None = None
+        status = torch.full((count,), int(Status.NUMERICAL_ERROR), dtype=torch.int32)
         errors: list[BaseException] = []
-        for item, (value, code, error) in zip(items, answers, strict=True):
-            if error is not None:
-                errors.append(error)
-            elif code == Status.OK:
-                array = _array(value)
-                if array.shape != tuple(event):
-                    raise ValueError(
-                        f"FunctionOracle: fn must return x of the shape of a cost, {list(event)}, "
-                        f"got {list(array.shape)}"
-                    )
-                if np.isfinite(array).all():
-                    x[item] = array
-                    status[item] = code
-            else:
-                status[item] = code
+        for part, answer in self._answers(self._host(costs), items, split, shared):
+            errors += answer.errors
+            if len(part) == count and len(answer.x):
+                # a copy: fn may return its own argument, or an array that it uses again
+                points = answer.x.to(c.dtype, copy=self.batched)
+                status = answer.status
+            elif len(answer.x):
+                points = torch.zeros(costs.shape, dtype=c.dtype) if points is None else points
+                points[part], status[part] = answer.x.to(c.dtype), answer.status
+        points = torch.zeros(costs.shape, dtype=c.dtype) if points is None else points
+        good = (status == Status.OK) & (largest_entries(points, dims) < torch.inf)
+        failed = not bool(good.all())
+        if failed:
+            status = torch.where((status == Status.OK) & ~good, int(Status.NUMERICAL_ERROR), status)
+            points = torch.where(good.reshape(count, *(1,) * dims), points, 0.0)
         self._tell(errors, count)
-        points = torch.from_numpy(x).to(c).reshape(c.shape)
-        codes = torch.from_numpy(status).to(c.device).reshape(lead)
-        value = (c.detach() * points).flatten(-self.event_dim).sum(-1)
-        return OracleSolution(points, torch.where(codes == 0, value, torch.nan), codes)
+        points, status = points.to(c.device), status.to(c.device)
+        value = torch.linalg.vecdot(costs.flatten(-dims), points.flatten(-dims))
+        value = torch.where(status == Status.OK, value, torch.nan) if failed else value
+        return OracleSolution(points.reshape(c.shape), value.reshape(lead), status.reshape(lead))
 
     def close(self) -> None:
         """End the workers; a later call starts new ones."""
@@ -137,7 +144,8 @@ class FunctionOracle:
         return f"FunctionOracle({name}, event_dim={self.event_dim})"
 
     def _host(self, tensor: Tensor) -> Any:
-        tensor = tensor.detach().cpu()
+        # a copy, since fn may write into its arguments
+        tensor = tensor.detach().to("cpu", copy=True)
         return tensor.numpy() if self.numpy else tensor
 
     def _instance(
@@ -166,24 +174,25 @@ class FunctionOracle:
 
     def _answers(
         self, rows: Any, items: list[int], split: dict[str, Any], shared: dict[str, Any]
-    ) -> list[_Answer]:
+    ) -> Iterator[tuple[list[int], _Answers]]:
+        """Numbers of items, and what became of them."""
         if not items:
-            return []
+            return
         work = _batch_work if self.batched else _item_work
         if self.workers == 0:
-            return work(self.fn, *_part(rows, items, split), shared)
+            yield items, work(self.fn, *_part(rows, items, split), shared)
+            return
         chunks = min(len(items), self.workers * _CHUNKS_A_WORKER)
-        parts = [list(part) for part in np.array_split(np.asarray(items), chunks)]
+        parts = [part.tolist() for part in np.array_split(np.asarray(items), chunks)]
         pool = self._executor()
         futures = [pool.submit(work, self.fn, *_part(rows, part, split), shared) for part in parts]
-        out: list[_Answer] = []
         for part, future in zip(parts, futures, strict=True):
             try:
-                out += future.result()
+                yield part, future.result()
             except BrokenProcessPool as error:  # a worker died: its items failed, the pool is gone
                 self.close()
-                out += [(None, int(Status.NUMERICAL_ERROR), error)] * len(part)
-        return out
+                nothing = torch.zeros(0, dtype=torch.int32)
+                yield part, _Answers(nothing, nothing, [error] * len(part))
 
     def _executor(self) -> concurrent.futures.Executor:
         if self._pool is None:
@@ -206,15 +215,13 @@ class FunctionOracle:
             )
 
 
-def _numpy_type(tensor: Tensor) -> Any:
-    return tensor.detach().cpu()[:0].numpy().dtype
-
-
-def _array(value: Any) -> np.ndarray:
-    out: np.ndarray = (
-        value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    )
-    return out
+def _tensor(value: Any) -> Tensor:
+    """What fn returned; read-only arrays, which torch warns of, are copied."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    array = np.asarray(value)
+    plain = array.flags.writeable and all(step >= 0 for step in array.strides)
+    return torch.from_numpy(array if plain else array.copy())
 
 
 def _part(rows: Any, items: list[int], split: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -225,44 +232,57 @@ def _part(rows: Any, items: list[int], split: dict[str, Any]) -> tuple[Any, dict
 
 def _item_work(
     fn: Callable[..., Any], rows: Any, split: dict[str, Any], shared: dict[str, Any]
-) -> list[_Answer]:
-    out: list[_Answer] = []
+) -> _Answers:
+    points = torch.zeros(tuple(rows.shape), dtype=torch.as_tensor(rows[:0]).dtype)
+    status = torch.full((len(rows),), int(Status.OK), dtype=torch.int32)
+    errors: list[BaseException] = []
     for place, row in enumerate(rows):
         try:
             value = fn(row, **{key: part[place] for key, part in split.items()}, **shared)
         except Exception as error:
-            out.append((None, int(Status.NUMERICAL_ERROR), error))
-        else:
-            code = Status.PRIMAL_INFEASIBLE if value is None else Status.OK
-            out.append((value, int(code), None))
-    return out
+            errors.append(error)
+            status[place] = int(Status.NUMERICAL_ERROR)
+            continue
+        if value is None:
+            status[place] = int(Status.PRIMAL_INFEASIBLE)
+            continue
+        x = _tensor(value)
+        if x.shape != points.shape[1:]:
+            raise ValueError(
+                f"FunctionOracle: fn must return x of the shape of a cost, "
+                f"{list(points.shape[1:])}, got {list(x.shape)}"
+            )
+        points[place] = x
+    return _Answers(points, status, errors)
 
 
 def _batch_work(
     fn: Callable[..., Any], rows: Any, split: dict[str, Any], shared: dict[str, Any]
-) -> list[_Answer]:
+) -> _Answers:
+    status = torch.full((len(rows),), int(Status.OK), dtype=torch.int32)
     try:
         value = fn(rows, **split, **shared)
     except Exception as error:
         if len(rows) == 1:
-            return [(None, int(Status.NUMERICAL_ERROR), error)]
+            status[:] = int(Status.NUMERICAL_ERROR)
+            return _Answers(torch.zeros_like(torch.as_tensor(rows)), status, [error])
         half = len(rows) // 2
-        halves = [slice(None, half), slice(half, None)]
-        return [
-            answer
-            for cut in halves
-            for answer in _batch_work(
-                fn, rows[cut], {key: part[cut] for key, part in split.items()}, shared
-            )
-        ]
-    codes = [int(Status.OK)] * len(rows)
+        left, right = (
+            _batch_work(fn, rows[cut], {key: part[cut] for key, part in split.items()}, shared)
+            for cut in (slice(None, half), slice(half, None))
+        )
+        return _Answers(
+            torch.cat([left.x, right.x]),
+            torch.cat([left.status, right.status]),
+            left.errors + right.errors,
+        )
     if isinstance(value, tuple):
         value, given = value
-        codes = [int(code) for code in _array(given)]
-    x = _array(value)
-    if x.shape != tuple(rows.shape) or len(codes) != len(rows):
+        status = _tensor(given).to(torch.int32)
+    x = _tensor(value)
+    if tuple(x.shape) != tuple(rows.shape) or status.shape != (len(rows),):
         raise ValueError(
             f"FunctionOracle: fn must return x of the shape of the costs, {list(rows.shape)}, and "
-            f"a status for each, got {list(x.shape)} and {len(codes)}"
+            f"a status for each, got {list(x.shape)} and {list(status.shape)}"
         )
-    return [(x[place], code, None) for place, code in enumerate(codes)]
+    return _Answers(x, status, [])

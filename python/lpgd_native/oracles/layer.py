@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpgd_native._strategies.base import OracleStrategy
+from lpgd_native._strategies.base import OracleStrategy, largest_entries
 from lpgd_native._strategies.lpgd import LPGD
 from lpgd_native._strategies.problem import Problem
 from lpgd_native.oracles.adapter import FunctionOracle
@@ -213,7 +213,9 @@ class _Solve(torch.autograd.Function):
     def forward(spec: _Spec, c: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         problem = spec.problem(tensors)
         x, status, kept = spec.strategy.forward(problem, c)
-        objective = torch.where(status == 0, problem.inner(c, x), torch.nan)
+        objective = problem.objective
+        if objective is None:
+            objective = torch.where(status == 0, problem.inner(c, x), torch.nan)
         return (x, objective, status, *kept)
 
     @staticmethod
@@ -268,26 +270,29 @@ def _vector_jacobian(
 ) -> tuple[Tensor, ...]:
     """Gradients of the inputs that need one, in their order."""
     problem = spec.problem(rest[kept:])
-    flat = g.flatten(-problem.event_dim)
-    finite = torch.isfinite(flat).all(-1)
+    size = largest_entries(g, problem.event_dim)
+    finite = size < torch.inf
     usable = spec.strategy.usable(status)
-    live = finite & (flat != 0).any(-1) & usable
+    live = finite & (size != 0) & usable
     inputs = (c, *rest[kept:])
     if not bool(live.any()):
         grads = [torch.zeros_like(t) for t in inputs]
         others: dict[str, Tensor] = {}
         spec.report.status = torch.zeros_like(status)
     else:
-        g = torch.where(problem.over(live), g, 0.0)
+        every = bool(live.all())
+        g = g if every else torch.where(problem.over(live), g, 0.0)
         grad, others = spec.strategy.backward(problem, c, x, live, g, rest[:kept])
-        grads = [torch.where(problem.over(live), grad, 0.0)]
+        grads = [grad if every else torch.where(problem.over(live), grad, 0.0)]
         for key, tensor in zip(spec.tensors, rest[kept:], strict=True):
             grads.append(_summed(spec, key, others.get(key), live, tensor))
         if problem.gradient_status is not None:
             spec.report.status = problem.gradient_status
             _warn_of_fallbacks(spec.name, problem.gradient_status)
+        if every:
+            return tuple(grad for grad, need in zip(grads, needed, strict=True) if need)
     # an upstream gradient that is not finite is handed on, not hidden
-    grads[0] = torch.where(problem.over(usable & ~finite), torch.nan, grads[0])
+    grads[0] = problem.only(~usable | finite, grads[0], torch.nan)
     return tuple(grad for grad, need in zip(grads, needed, strict=True) if need)
 
 

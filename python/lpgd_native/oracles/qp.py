@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lpgd_native._qp_tensors import check_mask
+from lpgd_native._qp_checks import check_shapes
+from lpgd_native._qp_tensors import check_mask, check_tensors
+from lpgd_native.oracles._entropic import entropic_program
 from lpgd_native.oracles.protocol import OracleSolution
 from lpgd_native.qp import QPSolution, solve_lp, solve_qp
 from lpgd_native.status import Status
@@ -124,6 +126,32 @@ class LPOracle(_ProgramOracle):
             n = integrality.shape[0] if isinstance(integrality, Tensor) and integrality.dim() else 0
             check_mask("LPOracle", integrality, n)
         self.register_buffer("integrality", integrality)
+
+    def solve_entropic(self, c: Tensor, *, mu: float, **instance: Any) -> OracleSolution:
+        """argmin_x <c, x> + mu sum_i x_i log x_i over A x = b, x >= 0, differentiable in c and b.
+
+        The objective returned is <c, x>.
+        """
+        blocks = self.instance_of(**instance)
+        A, b, lb, ub = (blocks.get(name) for name in ("A", "b", "lb", "ub"))
+        plain = "G" not in blocks and (ub is None or bool(torch.isinf(ub).all()))
+        if A is None or b is None or lb is None or not plain or bool((lb != 0).any()):
+            raise ValueError(
+                'LPOracle: Smoothed(kind="entropic") needs a program A x = b with lb = 0, no G and '
+                f"no finite ub, got {', '.join(blocks) or 'none'}"
+            )
+        if A.requires_grad:
+            raise ValueError('LPOracle: Smoothed(kind="entropic") has no gradient for A; detach it')
+        check_tensors("LPOracle", ("P", "c", "G", "h", "A", "b"), (None, c, None, None, A, b))
+        check_shapes(
+            "LPOracle",
+            ("P", "c", "G", "h", "A", "b", "lb", "ub"),
+            (None, c, None, None, A, b, lb, None),
+        )
+        x, ok = entropic_program(c, A, b, mu)
+        status = torch.where(ok, int(Status.OK), int(Status.MAX_ITERATIONS)).to(torch.int32)
+        value = torch.where(ok, (c * x).detach().sum(-1), torch.nan)
+        return OracleSolution(x, value, status)
 
     def _solve(self, c: Tensor, blocks: dict[str, Tensor], gradient: Any) -> QPSolution:
         given: dict[str, Any] = {**blocks, **self._settings}
