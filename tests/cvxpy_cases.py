@@ -133,6 +133,20 @@ def bounds_values(batch: int) -> list[Tensor]:
     return [0.5 * randn(batch, 3, seed=12), 0.5 + torch.rand(batch, 3, dtype=torch.float64)]
 
 
+def put_in():
+    """Variables that one equality gives: in the objective, and for the output alone."""
+    x, y, out = cp.Variable(3), cp.Variable(2), cp.Variable(4)
+    F, g, c = cp.Parameter((2, 3)), cp.Parameter(4), cp.Parameter(2)
+    link, read = F @ x - 3 * y == g[:2], out - cp.hstack([x, 1.0]) == g
+    objective = cp.sum_squares(x) + c @ y + 0.5 * cp.sum_squares(F @ x - 1)
+    problem = cp.Problem(cp.Minimize(objective), [link, read, x >= -0.3])
+    return problem, [F, g, c], [x, y, out, link.dual_variables[0], read.dual_variables[0]]
+
+
+def put_in_values(batch: int) -> list[Tensor]:
+    return [randn(2, 3, seed=13), randn(batch, 4, seed=14), randn(2, seed=15)]
+
+
 CASES = (
     Case("tutorial", tutorial, lambda b: [randn(b, 3, 2, seed=20), randn(b, 3, seed=21)]),
     Case("relu", relu, lambda b: [randn(b, 5, seed=22)]),
@@ -141,5 +155,6 @@ CASES = (
     Case("mpc", mpc, mpc_values),
     Case("quadratic form", quadratic_form, quadratic_form_values, diffcp=False),
     Case("leaves", leaves, leaves_values, diffcp=False),  # diffcp has no diag, no symmetric
+    Case("put in", put_in, put_in_values),
     Case("bounds", bounds_with_parameters, bounds_values),
 )

@@ -193,7 +193,8 @@ def test_shared_parameters_share_their_matrices() -> None:
         assert copied.grad is not None
         torch.testing.assert_close(shared.grad, copied.grad.sum(0), atol=1e-7, rtol=1e-6)
     layer = ours.CvxpyLayer(*case.make())
-    blocks = layer._blocks(values, layer._checked(values), (7,))
+    parts = layer._parts(values, layer._checked(values), (7,))
+    blocks = layer._program.assemble(parts)
     assert blocks["A"].shape == (6, 16)
     assert blocks["q"].shape == (7, 16)
     assert blocks["G"] is None  # z >= 0 are bounds

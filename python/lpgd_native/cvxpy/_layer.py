@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lpgd_native.cvxpy._canonical import canonicalise
-from lpgd_native.cvxpy._program import BLOCKS
+from lpgd_native.cvxpy._program import PARTS, expanded
 from lpgd_native.cvxpy._settings import Settings
 from lpgd_native.gradients import GradientStrategy
 from lpgd_native.qp import QPSolution
@@ -107,7 +107,7 @@ class CvxpyLayer(nn.Module):
         self._sizes = tuple(math.prod(shape) for shape in self._shapes)
         self._names = tuple(p.name() for p in parameters)
         self._recoveries = form.recoveries
-        self._owners = {name: self._owners_of(name) for name in BLOCKS}
+        self._owners = {name: self._owners_of(name) for name in PARTS}
         self._cache: QPSolution | None = None
 
     def forward(
@@ -147,16 +147,12 @@ class CvxpyLayer(nn.Module):
         settings = self.settings.updated("CvxpyLayer", solver_args)
         leads = self._checked(params)
         batch = np.broadcast_shapes(*leads)
-        blocks = self._blocks(params, leads, batch)
+        parts = self._parts(params, leads, batch)
         if warm_start is not None and warm_start.status.shape != batch:
             warm_start = None
-        found = settings.solve(blocks, warm_start)
-        if found.x.shape[:-1] != batch:  # nothing that depends on the batched parameters is used
-            found = QPSolution(*(
-                t.expand(*batch, *t.shape[-1:]) if i < 5 else t.expand(batch)
-                for i, t in enumerate(found)
-            ))  # fmt: skip
-        return CvxpySolution(self._values(found), found)
+        found = settings.solve(self._program.assemble(parts), warm_start)
+        found = expanded(found, batch)
+        return CvxpySolution(self._values(found, parts), found)
 
     def extra_repr(self) -> str:
         shapes = ", ".join(
@@ -169,7 +165,7 @@ class CvxpyLayer(nn.Module):
 
     def _owners_of(self, name: str) -> tuple[int, ...]:
         """The parameters a block depends on."""
-        block = self._program.blocks[name]
+        block = self._program.parts[name]
         if block is None:
             return ()
         ends = np.cumsum(self._sizes)
@@ -208,10 +204,10 @@ class CvxpyLayer(nn.Module):
             raise ValueError(f"CvxpyLayer: batch dimensions don't broadcast: {listed}") from None
         return leads
 
-    def _blocks(
+    def _parts(
         self, params: Sequence[Tensor], leads: list[torch.Size], batch: tuple[int, ...]
     ) -> dict[str, Tensor | None]:
-        """The blocks of the program; what depends on shared parameters alone has no batch."""
+        """The parts of the program; what depends on shared parameters alone has no batch."""
         like = params[0] if params else torch.zeros((), dtype=torch.float64)
         vectors: dict[bool, Tensor] = {}
 
@@ -233,21 +229,20 @@ class CvxpyLayer(nn.Module):
             return found
 
         made: dict[str, Tensor | None] = {}
-        for name, block in self._program.blocks.items():
+        for name, block in self._program.parts.items():
             if block is None:
                 made[name] = None
             else:
                 made[name] = block(vector(any(leads[i] for i in self._owners[name])))
         return made
 
-    def _values(self, found: QPSolution) -> tuple[Tensor, ...]:
-        """The variables asked for, from a solution [*batch, ...]."""
-        rows: Tensor | None = None
+    def _values(self, found: QPSolution, parts: dict[str, Tensor | None]) -> tuple[Tensor, ...]:
+        """The variables asked for; what none of them needs is not computed."""
+        sources: dict[bool, Tensor] = {}
         out = []
         for recovery in self._recoveries:
-            if recovery.dual and rows is None:
-                rows = self._program.row_duals(found)
-            source = rows if recovery.dual else found.x
-            assert source is not None
-            out.append(recovery.take(source))
+            if recovery.dual not in sources:
+                make = self._program.duals if recovery.dual else self._program.primal
+                sources[recovery.dual] = make(found, parts)
+            out.append(recovery.take(sources[recovery.dual]))
         return tuple(out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ from torch import Tensor
 from lpgd_native.cvxpy._affine import Affine
 from lpgd_native.qp import QPSolution
 
-__all__ = ["BLOCKS", "Entries", "Program", "entries_of"]
+__all__ = ["BLOCKS", "PARTS", "Entries", "Program", "entries_of", "expanded"]
 
 BLOCKS = ("P", "q", "G", "h", "A", "b", "lb", "ub")
+PARTS = (*BLOCKS, "M", "m", "p", "r")
+
+_Tensors = dict[str, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,15 @@ def entries_of(reduced: Any, parameters: int, shape: tuple[int, int]) -> Entries
     )
 
 
+def expanded(found: QPSolution, batch: tuple[int, ...]) -> QPSolution:
+    """A solution that nothing batched had a part in, for each item of the batch."""
+    if tuple(found.status.shape) == batch:
+        return found
+    parts = (t.expand(*batch, t.shape[-1]) for t in found[:5])
+    facts = (t.expand(batch) for t in found[5:])
+    return QPSolution(*parts, *facts)
+
+
 @dataclass(frozen=True)
 class Program:
     """min 1/2 x'Px + q'x with rows ``C x + d``: first `zero` of them = 0, then `nonneg` >= 0.
@@ -62,87 +74,206 @@ class Program:
     A nonnegative row with one variable, whose coefficient no parameter moves, is a bound; the first
     such row of each side of a variable. So G and h have the rest.
 
+    cvxpy writes ``sum_squares(F x - g)`` with variables t of their own, ``t = F x - g``. Variables
+    such as these, in one equality alone with a coefficient that does not move, and by themselves in
+    the objective, are put in: P and q gain ``M' diag(p) M`` and ``M' (p m + r)`` of
+    ``t = M x + m`` with objective ``1/2 sum p t^2 + r t``.
+
     Attributes:
-        blocks: the arguments of `solve_qp`, affine in the parameters; None where absent.
-        n: number of variables.
+        parts: the arguments of `solve_qp` over the variables kept, and M, m, p, r, all affine in
+            the parameters; None where absent.
+        order: for every variable, its place in the concatenation of the kept and the others.
         dual_index, dual_factor: for the rows in their order, where their multiplier is in the
-            concatenation of y, z, z_lb, z_ub, and the factor it is to be taken by.
+            concatenation of y, z, z_lb, z_ub and the multipliers of the rows put in, and the
+            factor it is to be taken by.
+        scale: the coefficients of the variables put in.
     """
 
-    blocks: dict[str, Affine | None]
-    n: int
+    parts: dict[str, Affine | None]
+    order: NDArray[np.int64]
     dual_index: NDArray[np.int64]
     dual_factor: NDArray[np.float64]
+    scale: NDArray[np.float64]
 
-    def row_duals(self, found: QPSolution) -> Tensor:
-        """Multipliers of the rows, [..., zero + nonneg], in their order."""
-        parts = torch.cat([found.y, found.z, found.z_lb, found.z_ub], -1)
-        index = torch.from_numpy(self.dual_index).to(parts.device)
-        factor = torch.from_numpy(self.dual_factor).to(parts.device, parts.dtype)
-        return parts.index_select(-1, index) * factor
+    def assemble(self, parts: _Tensors) -> _Tensors:
+        """The arguments of `solve_qp` from the values of the parts."""
+        blocks = {name: parts[name] for name in BLOCKS}
+        M, m, p, r = (parts[name] for name in ("M", "m", "p", "r"))
+        if M is None:
+            return blocks
+        assert m is not None
+        weighted = None if p is None else p * m
+        pull = r if weighted is None else weighted if r is None else weighted + r
+        if p is not None:
+            square = M.mT @ (p.unsqueeze(-1) * M)
+            P = blocks["P"]
+            blocks["P"] = square if P is None else P + square
+        if pull is not None:
+            q = blocks["q"]
+            assert q is not None
+            blocks["q"] = q + _times(M.mT, pull)
+        return blocks
+
+    def primal(self, found: QPSolution, parts: _Tensors) -> Tensor:
+        """All variables, [..., n]."""
+        given = self._put_in(found, parts)
+        if given is None:
+            return found.x
+        order = torch.from_numpy(self.order).to(given.device)
+        return torch.cat([found.x, given], -1).index_select(-1, order)
+
+    def duals(self, found: QPSolution, parts: _Tensors) -> Tensor:
+        """The multipliers of all rows, [..., zero + nonneg]."""
+        given = self._put_in(found, parts)
+        duals = [found.y, found.z, found.z_lb, found.z_ub]
+        if given is not None:  # the objective's derivative in them is all that pulls at their rows
+            p, r = parts["p"], parts["r"]
+            force = torch.zeros_like(given) if p is None else p * given
+            force = force if r is None else force + r
+            duals.append(force / torch.from_numpy(self.scale).to(given.device, given.dtype))
+        index = torch.from_numpy(self.dual_index).to(found.x.device)
+        factor = torch.from_numpy(self.dual_factor).to(found.x.device, found.x.dtype)
+        return torch.cat(duals, -1).index_select(-1, index) * factor
+
+    @staticmethod
+    def _put_in(found: QPSolution, parts: _Tensors) -> Tensor | None:
+        """The variables put in, t = M x + m."""
+        M, m = parts["M"], parts["m"]
+        return None if M is None or m is None else _times(M, found.x) + m
 
     @staticmethod
     def of(P: Entries, q: Entries, rows: Entries, n: int, zero: int, nonneg: int) -> Program:
         """The program of three maps; the last column of `rows` is d, q is one column."""
-        bound, side, scale = _bounds(rows, n, zero, nonneg)
-        lower, upper = bound & (side > 0), bound & (side < 0)
-        is_zero = np.arange(zero + nonneg) < zero
-        rest = ~is_zero & ~bound
-        variable = _variable_of(rows, n, zero + nonneg)
-        blocks: dict[str, Affine | None] = dict.fromkeys(BLOCKS)
-        if P.entry.size:
-            blocks["P"] = _matrix(P, np.arange(n), n, 1.0)
-        blocks["q"] = _vector(q, np.arange(n), np.ones(n), n, 0.0, column=0)
-        for names, kind in ((("A", "b"), is_zero), (("G", "h"), rest)):
-            count = int(kind.sum())
-            if count:
-                to = np.where(kind, np.cumsum(kind) - 1, -1)
-                blocks[names[0]] = _matrix(rows, to, count, -1.0, columns=n)
-                blocks[names[1]] = _vector(rows, to, np.ones(len(to)), count, 0.0, column=n)
+        count = zero + nonneg
+        moved, value = _coefficients(rows, n)
+        bound, scale = _bounds(rows, n, zero, count, moved, value)
+        lower, upper = bound & (scale > 0), bound & (scale < 0)
+        out, source = _to_put_in(P, rows, n, zero, moved, value)
+        kept = np.setdiff1d(np.arange(n), out)
+        place = np.full(n + 1, -1)  # of a kept variable, and of the constant
+        place[kept], place[n] = np.arange(kept.size), kept.size
+        number = np.full(n, -1)  # of a variable put in
+        number[out] = np.arange(out.size)
+        coef = np.ones(count)
+        coef[source] = value[_entry_at(rows, source, out)]
+        is_zero = np.arange(count) < zero
+        is_zero[source] = False
+        rest = (np.arange(count) >= zero) & ~bound
+        variable = np.zeros(count, np.int64)
+        inside = rows.column < n
+        variable[rows.row[inside]] = rows.column[inside]
+
+        parts: dict[str, Affine | None] = dict.fromkeys(PARTS)
+        size = kept.size
+        if (place[P.column] >= 0).any():
+            parts["P"] = _matrix(P, place[:n], place, (size, size), np.ones(n))
+        parts["q"] = _vector(q, place[:n], np.ones(n), size, 0.0, column=0)
+        ones = np.ones(count)
+        for (matrix, vector), kind in ((("A", "b"), is_zero), (("G", "h"), rest)):
+            to = np.where(kind, np.cumsum(kind) - 1, -1)
+            if kind.any():
+                parts[matrix] = _matrix(rows, to, place, (int(kind.sum()), size), -ones)
+                parts[vector] = _vector(rows, to, ones, int(kind.sum()), 0.0, column=n)
         for name, kind, infinite in (("lb", lower, -np.inf), ("ub", upper, np.inf)):
             if kind.any():
-                to = np.where(kind, variable, -1)
-                blocks[name] = _vector(rows, to, -1.0 / scale, n, infinite, column=n)
-        place = np.zeros(zero + nonneg, np.int64)
-        count = int(rest.sum())
-        place[:zero] = np.arange(zero)
-        place[rest] = zero + np.arange(count)
-        place[lower] = zero + count + variable[lower]
-        place[upper] = zero + count + n + variable[upper]
+                to = np.where(kind, place[variable], -1)
+                parts[name] = _vector(rows, to, -1.0 / scale, size, infinite, column=n)
+        if out.size:
+            to = np.full(count, -1)
+            to[source] = np.arange(out.size)
+            parts["M"] = _matrix(rows, to, place, (out.size, size), -1.0 / coef)
+            parts["m"] = _vector(rows, to, -1.0 / coef, out.size, 0.0, column=n)
+            diagonal = replace(P, column=np.where(P.row == P.column, 0, 1))
+            for name, entries in (("p", diagonal), ("r", q)):
+                made = _vector(entries, number, np.ones(n), out.size, 0.0, column=0)
+                if not made.constant or made.base.any():
+                    parts[name] = made
+
+        ends = np.cumsum([int(is_zero.sum()), int(rest.sum()), size, size])
+        index = np.zeros(count, np.int64)
+        index[is_zero] = np.arange(ends[0])
+        index[rest] = ends[0] + np.arange(int(rest.sum()))
+        index[lower] = ends[1] + place[variable[lower]]
+        index[upper] = ends[2] + place[variable[upper]]
+        index[source] = ends[3] + np.arange(out.size)
         factor = np.where(bound, 1.0 / np.abs(scale), 1.0)
-        return Program(blocks, n, place, factor)
+        order = np.where(number >= 0, size + number, place[:n])
+        return Program(parts, order, index, factor, coef[source])
 
 
-def _variable_of(rows: Entries, n: int, count: int) -> NDArray[np.int64]:
-    """The last variable with an entry in each row."""
-    out = np.zeros(count, np.int64)
-    inside = rows.column < n
-    out[rows.row[inside]] = rows.column[inside]
-    return out
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """A matrix [..., k, n] and a vector [..., n]; one product where the matrix has no batch."""
+    if matrix.dim() == 2:
+        return vector @ matrix.mT
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+
+
+def _coefficients(rows: Entries, n: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """For each entry: does a parameter move it, and its constant part."""
+    size = rows.row.size
+    free = rows.parameter < rows.parameters
+    moved = np.zeros(size, bool)
+    moved[rows.entry[free]] = True
+    value = np.zeros(size)
+    np.add.at(value, rows.entry[~free], rows.coef[~free])
+    return moved, value
+
+
+def _entry_at(
+    rows: Entries, row: NDArray[np.int64], column: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Numbers of the entries at these places."""
+    keys = rows.row * rows.shape[1] + rows.column
+    order = np.argsort(keys)
+    found: NDArray[np.int64] = order[
+        np.searchsorted(keys, row * rows.shape[1] + column, sorter=order)
+    ]
+    return found
 
 
 def _bounds(
-    rows: Entries, n: int, zero: int, nonneg: int
-) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-    """Which rows are bounds, with the sign and the value of their coefficient (1 elsewhere)."""
-    count = zero + nonneg
+    rows: Entries,
+    n: int,
+    zero: int,
+    count: int,
+    moved: NDArray[np.bool_],
+    value: NDArray[np.float64],
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which rows are bounds, and their coefficients (1 elsewhere)."""
     inside = rows.column < n
-    entries = np.bincount(rows.row[inside], minlength=count)
-    moved = np.zeros(count, bool)  # rows with a coefficient that a parameter moves
-    term_row, term_inside = rows.row[rows.entry], inside[rows.entry]
-    free = term_inside & (rows.parameter < rows.parameters)
-    moved[term_row[free]] = True
-    scale = np.zeros(count)
-    fixed = term_inside & ~free
-    np.add.at(scale, term_row[fixed], rows.coef[fixed])
-    bound = (entries == 1) & ~moved & (scale != 0) & (np.arange(count) >= zero)
-    variable = _variable_of(rows, n, count)
+    lone = (np.bincount(rows.row[inside], minlength=count) == 1) & (np.arange(count) >= zero)
+    bound, scale, variable = np.zeros(count, bool), np.ones(count), np.zeros(count, np.int64)
+    good = inside & lone[rows.row] & ~moved & (value != 0)
+    bound[rows.row[good]] = True
+    scale[rows.row[good]] = value[good]
+    variable[rows.row[good]] = rows.column[good]
     for sign in (1, -1):  # of several rows on one side of a variable the first is its bound
         kind = np.flatnonzero(bound & (np.sign(scale) == sign))
         _, first = np.unique(variable[kind], return_index=True)
-        again = np.setdiff1d(np.arange(kind.size), first)
-        bound[kind[again]] = False
-    return bound, np.sign(scale), np.where(bound, scale, 1.0)
+        bound[np.delete(kind, first)] = False
+    return bound, np.where(bound, scale, 1.0)
+
+
+def _to_put_in(
+    P: Entries,
+    rows: Entries,
+    n: int,
+    zero: int,
+    moved: NDArray[np.bool_],
+    value: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Variables to put in, and the equality that gives each of them."""
+    inside = rows.column < n
+    alone = np.bincount(rows.column[inside], minlength=n) == 1  # in one row
+    coupled = P.row != P.column
+    alone[P.row[coupled]] = alone[P.column[coupled]] = False
+    several = np.bincount(rows.row[inside], minlength=rows.shape[0]) > 1  # something to put in
+    good = inside & (rows.row < zero) & ~moved & (np.abs(value) > 1e-6)
+    good &= alone[np.where(inside, rows.column, 0)] & several[rows.row]
+    candidates = np.flatnonzero(good)
+    _, first = np.unique(rows.row[candidates], return_index=True)  # one of a row
+    chosen = candidates[first]
+    return rows.column[chosen], rows.row[chosen]
 
 
 def _affine(
@@ -165,15 +296,17 @@ def _affine(
 
 
 def _matrix(
-    entries: Entries, to: NDArray[np.int64], count: int, sign: float, columns: int | None = None
+    entries: Entries,
+    to: NDArray[np.int64],
+    place: NDArray[np.int64],
+    shape: tuple[int, int],
+    factor: NDArray[np.float64],
 ) -> Affine:
-    """Rows moved to the rows `to` (-1: left out) of a matrix of `count` rows, times `sign`."""
-    columns = entries.shape[1] if columns is None else columns
-    row = to[entries.row]
-    kept = (row >= 0) & (entries.column < columns)
-    position = np.where(kept, row * columns + entries.column, 0)
-    factor = np.full(len(row), sign)
-    return _affine(entries, kept, position, factor, (count, columns), 0.0)
+    """Rows moved to the rows `to` and columns to `place` (-1: left out), rows taken by `factor`."""
+    row, column = to[entries.row], place[entries.column]
+    kept = (row >= 0) & (column >= 0) & (column < shape[1])
+    position = np.where(kept, row * shape[1] + column, 0)
+    return _affine(entries, kept, position, factor[entries.row], shape, 0.0)
 
 
 def _vector(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lpgd_native.cvxpy._canonical import CANON_SOLVER, check_cones, check_linear
-from lpgd_native.cvxpy._program import BLOCKS, Entries, Program, entries_of
+from lpgd_native.cvxpy._program import PARTS, Entries, Program, entries_of, expanded
 from lpgd_native.cvxpy._require import require
 from lpgd_native.cvxpy._settings import Settings
 from lpgd_native.gradients import GradientStrategy
@@ -149,14 +149,12 @@ class _Native:
             parts = [t for t in (leaves[0], linear, leaves[2]) if t is not None]
             values = torch.cat([t.to(q.dtype) for t in parts], -1)
             batched = [size > 0 for size in self._context.batch_sizes]
-            blocks: dict[str, Tensor | None] = {}
-            for name, block in self._program.blocks.items():
+            made: dict[str, Tensor | None] = {}
+            for name, part in self._program.parts.items():
                 own = any(batched[i] for i in self._owners[name])
-                blocks[name] = None if block is None else block(values if own else values[0])
-            found = settings.solve(blocks)
-            x, rows = found.x, self._program.row_duals(found)
-            if x.dim() == 1:
-                x, rows = x.expand(len(q), -1), rows.expand(len(q), -1)
+                made[name] = None if part is None else part(values if own else values[0])
+            found = expanded(settings.solve(self._program.assemble(made)), (len(q),))
+            x, rows = self._program.primal(found, made), self._program.duals(found, made)
         self.last = QPSolution(*(part.detach() for part in found))
         state = (leaves, x, rows) if needs_grad else None
         return x.detach().to(self._dtype), rows.detach().to(self._dtype), state
@@ -236,8 +234,8 @@ def _owners(
     ]
     ends = np.cumsum(lengths)
     out: dict[str, tuple[int, ...]] = {}
-    for name in BLOCKS:
-        block = program.blocks[name]
+    for name in PARTS:
+        block = program.parts[name]
         users: set[int] = set()
         for part, matrix in enumerate(maps):
             if block is None or matrix is None:
