@@ -333,4 +333,9 @@ def kinds_of(case: Case) -> list[str]:
     return [kind for kind in KINDS if case.forbids or kind != "forbidden"]
 
 
+def scale_of(c: Tensor) -> float:
+    """The size of what sums of these costs round to."""
+    return float(c[torch.isfinite(c)].abs().sum()) if torch.isfinite(c).any() else 1.0
+
+
 parametrize = pytest.mark.parametrize("case", CASES, ids=str)

@@ -7,7 +7,6 @@
 // free need v = 0: v starts there, since both later phases lower v of assigned columns alone.
 #pragma once
 
-#include "lanes.h"
 #include "oracle_work.h"
 
 LPGD_BEGIN_NAMESPACE
@@ -92,6 +91,10 @@ struct Assignment {
       double* row = c + i * padded;
       if (task.transposed) {
         for (std::int64_t j = 0; j < m; ++j) row[j] = static_cast<double>(costs[j * n + i]);
+      } else if (i * m + padded <= n * m) {  // whole registers, into the next row
+        for (std::int64_t j = 0; j < padded; j += kLanes)
+          for (int lane = 0; lane < kLanes; ++lane)
+            row[j + lane] = static_cast<double>(costs[i * m + j + lane]);
       } else {
         for (std::int64_t j = 0; j < m; ++j) row[j] = static_cast<double>(costs[i * m + j]);
       }

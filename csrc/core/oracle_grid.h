@@ -7,7 +7,7 @@
 
 LPGD_BEGIN_NAMESPACE
 
-// The smallest distance first; of equal ones the lowest cell.
+// The smallest distance first. Which of equal ones comes first hangs on the distances alone.
 struct CellHeap {
   struct Entry {
     double distance;
@@ -16,30 +16,31 @@ struct CellHeap {
   Entry* entries;
   std::int64_t size;
 
-  LPGD_INLINE static bool before(const Entry& a, const Entry& b) {
-    return a.distance < b.distance || (a.distance == b.distance && a.cell < b.cell);
-  }
-  LPGD_INLINE void push(double distance, std::int32_t cell) {
-    const Entry entry{distance, cell};
-    std::int64_t k = size++;
+  LPGD_INLINE void raise(std::int64_t k, const Entry& entry) {
     while (k > 0) {
       const std::int64_t parent = (k - 1) / 2;
-      if (!before(entry, entries[parent])) break;
+      if (!(entry.distance < entries[parent].distance)) break;
       entries[k] = entries[parent];
       k = parent;
     }
     entries[k] = entry;
   }
+  LPGD_INLINE void push(double distance, std::int32_t cell) { raise(size++, {distance, cell}); }
+  // The hole goes down to a leaf, by selects without a branch, and the last entry up from there: it
+  // was a leaf and will not rise far.
   LPGD_INLINE Entry pop() {
     const Entry top = entries[0], last = entries[--size];
     std::int64_t k = 0;
-    for (std::int64_t child = 1; child < size; child = 2 * k + 1) {
-      child += child + 1 < size && before(entries[child + 1], entries[child]);
-      if (!before(entries[child], last)) break;
+    for (std::int64_t child = 1; child + 1 < size; child = 2 * k + 1) {
+      child += entries[child + 1].distance < entries[child].distance;
       entries[k] = entries[child];
       k = child;
     }
-    entries[k] = last;
+    if (2 * k + 2 == size) {
+      entries[k] = entries[2 * k + 1];
+      k = 2 * k + 1;
+    }
+    raise(k, last);
     return top;
   }
 };

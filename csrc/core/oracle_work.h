@@ -3,7 +3,7 @@
 
 #include <limits>
 
-#include "macros.h"
+#include "lanes.h"
 #include "oracle_types.h"
 
 LPGD_BEGIN_NAMESPACE
@@ -51,22 +51,42 @@ constexpr T largest_cost() {
   return sizeof(T) == sizeof(double) ? static_cast<T>(1e300) : std::numeric_limits<T>::max();
 }
 
+// Whether `is_good` holds for all numbers, registers at a time.
+template <class T, class F>
+LPGD_INLINE bool holds_for_all(const T* values, std::int64_t count, const F& is_good) {
+  using S = Wide<T>;
+  constexpr std::int64_t kLanes = wide_lanes<T>();
+  std::int64_t i = 0;
+  bool good = true;
+  if (count >= kLanes) {
+    MaskOf<S> all = is_good(load<S>(values));
+    for (i = kLanes; i + kLanes <= count; i += kLanes)
+      all = mask_and(all, is_good(load<S>(values + i)));
+    good = all_lanes(all);
+  }
+  for (; i < count; ++i) good &= is_good(values[i]);
+  return good;
+}
+
 // Numbers of usable size or +inf: no nan and no -inf, for which no minimum means anything.
 template <class T>
 LPGD_INLINE bool are_costs(const T* costs, std::int64_t count) {
-  constexpr T most = largest_cost<T>(), none = std::numeric_limits<T>::infinity();
-  bool good = true;
-  for (std::int64_t i = 0; i < count; ++i)
-    good &= costs[i] >= -most && (costs[i] <= most || costs[i] == none);
-  return good;
+  return holds_for_all(costs, count, [](auto cost) {
+    using S = decltype(cost);
+    constexpr T most = largest_cost<T>();
+    const auto low = less(S(-most), cost);
+    return mask_and(
+        low, mask_or(less(cost, S(most)), equal(cost, S(std::numeric_limits<T>::infinity()))));
+  });
 }
 
 template <class T>
 LPGD_INLINE bool are_finite(const T* costs, std::int64_t count) {
-  constexpr T most = largest_cost<T>();
-  bool good = true;
-  for (std::int64_t i = 0; i < count; ++i) good &= costs[i] >= -most && costs[i] <= most;
-  return good;
+  return holds_for_all(costs, count, [](auto cost) {
+    using S = decltype(cost);
+    constexpr T most = largest_cost<T>();
+    return mask_and(less(S(-most), cost), less(cost, S(most)));
+  });
 }
 
 LPGD_END_NAMESPACE

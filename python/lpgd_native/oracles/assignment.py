@@ -36,8 +36,10 @@ class AssignmentColumns(NamedTuple):
 def _call(name: str, costs: Any, mask: bool) -> tuple[Tensor, tuple[int, ...], tuple[Tensor, ...]]:
     costs = check_costs(name, costs, 2)
     lead = tuple(costs.shape[:-2])
-    flat = on_cpu(costs.to(compute_dtype(costs))).reshape(math.prod(lead), *costs.shape[-2:])
-    return costs, lead, torch.ops.lpgd.oracle_assignment(flat.contiguous(), mask)
+    work = on_cpu(costs.to(compute_dtype(costs)))
+    if len(lead) != 1:
+        work = work.reshape(math.prod(lead), *costs.shape[-2:])
+    return costs, lead, torch.ops.lpgd.oracle_assignment(work.contiguous(), mask)
 
 
 def linear_assignment(costs: Tensor, *, throw: bool = False) -> OracleSolution:

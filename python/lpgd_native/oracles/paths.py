@@ -50,9 +50,8 @@ def grid_shortest_path(
     clamp: search with max(costs, 0), as Vlastelica et al. do with perturbed costs, which a strategy
     can move below zero; the objective is still that of the costs. By default such items fail.
 
-    Dijkstra's algorithm, in float64 inside; a cell is settled before others as far from the source
-    if it comes first in reading order, which decides between equally short paths. No gradient:
-    `OracleLayer` gives one.
+    Dijkstra's algorithm, in float64 inside. Which of equally short paths is returned depends on the
+    costs of the item alone. No gradient: `OracleLayer` gives one.
 
     An item with a negative cost or a NaN has status NUMERICAL_ERROR, one whose target is walled off
     PRIMAL_INFEASIBLE; x is zero there. `throw` raises `SolverError` instead.
