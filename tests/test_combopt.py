@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lpgd_native import CombOpt, LPOracle, OracleLayer, Status
+from lpgd_native import IMLE, LPGD, CombOpt, LPOracle, OracleLayer, Status
 from lpgd_native.oracles import OracleSolution
 from strategy_oracles import F64, costs
 
@@ -244,3 +245,27 @@ def test_what_it_needs():
         OracleLayer(LPOracle(integrality=torch.ones(N, dtype=torch.bool)), CombOpt())(
             c, G=G, h=h, lb=torch.zeros(N, dtype=F64, requires_grad=True)
         )
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_an_oracle_that_does_not_tell_its_instance_dims(shared):
+    class Quiet(Integers):
+        instance_dims = {}  # noqa: RUF012
+
+    G, h = instance(6, 0, 1)
+    G, h = (G[0], h[0]) if shared else (G, h)
+    c, g = costs(BATCH, N), costs(BATCH, N, seed=3)
+    g[::2] = 0
+
+    def grads(oracle, strategy):
+        leaves = [
+            t.clone().requires_grad_(k == 0 or isinstance(strategy, CombOpt))
+            for k, t in enumerate((c, G, h))
+        ]
+        x = OracleLayer(oracle, strategy)(leaves[0], G=leaves[1], h=leaves[2]).x
+        return torch.autograd.grad(x, [t for t in leaves if t.requires_grad], g)
+
+    for strategy in (CombOpt(), LPGD(2.0), IMLE(samples=2)):
+        left = grads(Quiet(), copy.deepcopy(strategy))
+        for a, b in zip(left, grads(Integers(), copy.deepcopy(strategy)), strict=True):
+            torch.testing.assert_close(a, b)

@@ -662,3 +662,23 @@ def test_one_side_alone_falls_back_to_the_other(envelope):
         (grad,) = torch.autograd.grad(x, leaf, g)
     other = oracle.solve(c.detach() - sign * g).x
     torch.testing.assert_close(grad, sign * (x.detach() - other))
+
+
+def test_a_failed_item_has_no_say_in_auto_tau():
+    """Of four items, two infeasible: the share is that of the other two."""
+    strategy = LPGD("auto", share=0.5)
+    lb = torch.zeros(4, 3, dtype=F64)
+    lb[2:] = 2.0  # above ub
+    c = costs(4, 3).requires_grad_()
+    x = solve_lp(c, lb=lb, ub=torch.ones(3, dtype=F64), gradient=strategy).x
+    strategy.auto_state.value = 1e5  # moves whatever can
+    torch.autograd.grad(x, c, -c.detach().sign())
+    assert strategy.auto_state.value < 1e5
+
+
+def test_the_objective_of_a_quadratic_program_has_its_quadratic_term():
+    oracle = QPOracle(2 * torch.eye(3, dtype=F64))
+    c = costs(4, 3)
+    out = OracleLayer(oracle, Identity())(c)
+    torch.testing.assert_close(out.objective, -0.25 * c.square().sum(-1))
+    assert torch.equal(out.objective, OracleLayer(oracle, LPGD())(c).objective)

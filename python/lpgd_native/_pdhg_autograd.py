@@ -155,7 +155,7 @@ def _quotient(
         direction.append(step)
         midpoint.append(0.5 * (a + b))
     if strategy.auto_state is not None:
-        _adapt(strategy.auto_state, at[0], direction[0] * tau[:, None], grads)
+        _adapt(strategy.auto_state, at[0], status, direction[0] * tau[:, None], grads)
     wanted = torch.stack([ok[s] for s in sides]).all(0)
     code = torch.full_like(status, GradientStatus.OK)
     code[todo & ~wanted] = GradientStatus.OTHER_SIDE

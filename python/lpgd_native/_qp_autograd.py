@@ -148,16 +148,18 @@ def _vector_jacobian(*args: Any) -> tuple[Tensor, ...]:
         sides = _SIDES[strategy.envelope]
         result = METHODS[options.method].resolve(tensors, tau, rho, sides, state, options)
         if strategy.auto_state is not None:
-            _adapt(strategy.auto_state, x, result[0] * tau[:, None], grads)
+            _adapt(strategy.auto_state, x, tensors[13], result[0] * tau[:, None], grads)
     else:
         result = _raw_implicit(*tensors)
     return result
 
 
-def _adapt(auto: AutoTau, x: Tensor, step: Tensor, grads: Sequence[Tensor | None]) -> None:
-    """Tell the adaptive tau which items moved, of those that have a loss gradient."""
+def _adapt(
+    auto: AutoTau, x: Tensor, status: Tensor, step: Tensor, grads: Sequence[Tensor | None]
+) -> None:
+    """Tell the adaptive tau which items moved, of those solved that have a loss gradient."""
     given = [g for g in grads if g is not None and g.shape[-1]]
-    live = torch.stack([(g != 0).any(-1) for g in given]).any(0)
+    live = torch.stack([(g != 0).any(-1) for g in given]).any(0) & (status == 0)
     auto.update(step.abs().amax(-1) > 1e-6 * (1 + x.abs().amax(-1)), live)
 
 

@@ -141,5 +141,5 @@ def largest_entries(value: Tensor, dims: int) -> Tensor:
     flat = value.flatten(-dims)
     if not flat.shape[-1]:
         return flat.new_zeros(flat.shape[:-1])
-    # vectorised, as the norm of order infinity is not
-    return torch.maximum(flat.amax(-1), -flat.amin(-1))
+    # faster than the norm of order infinity
+    return flat.abs().amax(-1)

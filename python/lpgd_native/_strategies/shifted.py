@@ -84,7 +84,8 @@ class DirectLoss(OracleStrategy):
             oracle serves. ``"squared"``: 1/2 ||x - t||^2, for `QPOracle` and `LPOracle` and the
             lower side (the upper one is not convex). Or a function ``(c, weight, target,
             **instance) -> OracleSolution`` that solves argmin_x <c, x> + weight * l(x, target) for
-            costs [k, *batch, *shape] and weights [k, 1, ...] of either sign.
+            costs [k, *batch, *shape] and weights [k, 1, ...] of either sign; the gradient then has
+            the size of that loss, whatever arrives at x.
 
     Raises:
         TypeError, ValueError: tau not a positive number, an unknown envelope or loss, ``"squared"``
