@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lpgd_native import LPGD, Implicit, SolverError, Status
+from lpgd_native import LPGD, Implicit, SolverError, Status, solve_qp
 
 cp = pytest.importorskip("cvxpy")
 pytest.importorskip("cvxpylayers")
@@ -27,6 +27,7 @@ from cvxpylayers.torch import CvxpyLayer as TheirLayer  # noqa: E402
 
 import lpgd_native.cvxpy as ours  # noqa: E402
 from cvxpy_cases import CASES, Case, randn, relu  # noqa: E402
+from lpgd_native.cvxpy import _affine  # noqa: E402
 from transforms import compiles, forward_mode  # noqa: E402
 
 by_name = {case.name: case for case in CASES}
@@ -93,7 +94,7 @@ def test_gradient_against_differences(case: Case) -> None:
             return sum((w * v).sum() for w, v in zip(weights, found, strict=True))
 
         moved = [v.clone().requires_grad_() for v in values]
-        assert torch.autograd.gradcheck(loss, moved, eps=1e-6, atol=1e-4, rtol=1e-3)
+        assert torch.autograd.gradcheck(loss, moved, eps=1e-6, atol=1e-4, rtol=1e-3, fast_mode=True)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.diffcp], ids=lambda case: case.name)
@@ -153,6 +154,43 @@ def test_a_linear_program_has_a_gradient_by_lpgd() -> None:
             assert taught > 0.5 if moved else taught == 0, (kind, gradient)
 
 
+def test_lpgd_is_that_of_its_definition() -> None:
+    """The lower envelope: the difference of the solutions at c + tau g and at c, over tau."""
+    c, low = 0.3 * randn(5, 4), torch.zeros(4, dtype=torch.float64)
+    g, tau = randn(5, 4, seed=3), 0.7
+    plain = ours.CvxpyLayer(*linear_program())
+    wanted = (plain(c + tau * g, low)[0] - plain(c, low)[0]) / tau
+    costs = c.clone().requires_grad_()
+    layer = ours.CvxpyLayer(*linear_program(), gradient=LPGD(tau, envelope="lower"))
+    (found,) = torch.autograd.grad(layer(costs, low)[0], costs, g)
+    torch.testing.assert_close(found, wanted, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("envelope", ["lower", "upper", "average"])
+def test_lpgd_is_the_same_with_variables_put_in(envelope: Any) -> None:
+    """Of A and b in sum_squares(A x - b): as with t = A x - b as variables of the program."""
+    x, A, b = cp.Variable(3), cp.Parameter((4, 3)), cp.Parameter(4)
+    problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(A @ x - b)), [x >= 0])
+    strategy = LPGD(0.4, envelope=envelope)
+    layer = ours.CvxpyLayer(problem, [A, b], [x], gradient=strategy)
+    assert layer._program.parts["M"] is not None
+    values = [randn(2, 4, 3, seed=30), randn(2, 4, seed=31)]
+    weights = randn(2, 3, seed=32)
+    moved = [v.clone().requires_grad_() for v in values]
+    found = torch.autograd.grad(layer(*moved)[0], moved, weights)
+
+    again = [v.clone().requires_grad_() for v in values]
+    minus = -torch.eye(4, dtype=torch.float64).expand(2, 4, 4)
+    P = torch.diag(torch.tensor([0.0] * 3 + [1.0] * 4, dtype=torch.float64))
+    lb = torch.tensor([0.0] * 3 + [-torch.inf] * 4, dtype=torch.float64)
+    rows = torch.cat([again[0], minus], -1)
+    q = torch.zeros(7, dtype=torch.float64)
+    long = solve_qp(P, q, A=rows, b=again[1], lb=lb, gradient=strategy)
+    wanted = torch.autograd.grad(long.x[:, :3], again, weights)
+    for left, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-7, rtol=1e-7)
+
+
 def test_an_infeasible_item_leaves_its_neighbours_alone() -> None:
     c, low = randn(3, 4), torch.zeros(3, 4, dtype=torch.float64)
     low[1] = 1.0  # sum(x) = 1 with all x >= 1
@@ -200,6 +238,49 @@ def test_shared_parameters_share_their_matrices() -> None:
     assert blocks["G"] is None  # z >= 0 are bounds
 
 
+@pytest.mark.parametrize("form", ["gather", "part", "dense", "sum"])
+def test_affine_maps(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way an array is made from parameters gives what numpy gives, and its gradient."""
+    rng = np.random.default_rng(0)
+    positions = {"gather": 6, "part": 4}.get(form, 6)
+    position = rng.permutation(6)[:positions]
+    if form in ("dense", "sum"):
+        position = rng.integers(0, 6, 15)
+    monkeypatch.setattr(_affine, "_MOST_DENSE", 0 if form == "sum" else 1 << 16)
+    column = rng.integers(0, 5, position.size)
+    coef = rng.normal(size=position.size)
+    base = rng.normal(size=6)
+    made = _affine.Affine((2, 3), base, position, column, coef, 5)
+    p = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    wanted = np.tile(base, (4, 1))
+    for k, c, w in zip(position, column, coef, strict=True):
+        wanted[:, k] += w * p.detach().numpy()[:, c]
+    np.testing.assert_allclose(made(p).detach(), wanted.reshape(4, 2, 3))
+    assert made(p[0]).shape == (2, 3)
+    assert torch.autograd.gradcheck(made, p)
+    assert made(p.float()).dtype == torch.float32
+
+
+def test_problems_at_the_edge() -> None:
+    """No parameters; no constraints; nothing but equalities; a vertex by the simplex method."""
+    x = cp.Variable(2)
+    fixed = cp.Problem(cp.Minimize(cp.sum_squares(x - np.array([1.0, -1.0]))), [x >= 0])
+    (value,) = ours.CvxpyLayer(fixed, [], [x])()
+    np.testing.assert_allclose(value, [1, 0], atol=1e-9)
+    a = cp.Parameter(2)
+    target = randn(3, 2)
+    for constraints, wanted in (([], target), ([x[0] == x[1]], target.mean(-1, keepdim=True))):
+        problem = cp.Problem(cp.Minimize(cp.sum_squares(x - a)), constraints)
+        for layer in (
+            ours.CvxpyLayer(problem, [a], [x]),
+            TheirLayer(problem, [a], [x], solver=ours.solver()),
+        ):
+            torch.testing.assert_close(layer(target)[0], wanted.expand(3, 2), atol=1e-9, rtol=0)
+    c, low = randn(3, 4), torch.zeros(4, dtype=torch.float64)
+    vertex = ours.CvxpyLayer(*linear_program(), method="highs")(c, low)[0]
+    torch.testing.assert_close(vertex, ours.CvxpyLayer(*linear_program())(c, low)[0])
+
+
 def test_several_batch_dimensions_broadcast() -> None:
     layer = ours.CvxpyLayer(*linear_program())
     c, low = randn(2, 1, 4), -torch.rand(3, 4, dtype=torch.float64)
@@ -241,7 +322,7 @@ def test_transforms() -> None:
 def test_compiles_in_one_graph() -> None:
     layer = ours.CvxpyLayer(*by_name["markowitz"].make())
     values = by_name["markowitz"].draw(3)
-    compiled = torch.compile(lambda *v: layer(*v)[0], fullgraph=True)
+    compiled = torch.compile(lambda *v: layer(*v)[0], fullgraph=True, backend="aot_eager")
     moved = [v.clone().requires_grad_() for v in values]
     x = compiled(*moved)
     torch.testing.assert_close(x, layer(*values)[0])
