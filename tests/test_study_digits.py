@@ -86,6 +86,7 @@ def test_pairwise_loss_by_hand():
         ("blackbox", 0.01),
         ("perturbed", None),
         ("I-MLE", None),
+        ("I-MLE, average", None),
     ],
 )
 def test_training_learns_to_sort(method, tau):

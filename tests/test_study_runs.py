@@ -199,6 +199,7 @@ def test_the_command_of_a_report_gives_the_same_study(monkeypatch, tmp_path):
     assert options.command == "lpgd-native train sudoku --full --seeds 3 --size 9 --peers"
     assert (settings.box, settings.seeds, settings.peers) == (3, 3, True)
     assert options.out == tmp_path
+    assert (settings.train, settings.taus, settings.rhos) == (256, (1e2, 1e3, 1e4, 1e5), (0.0,))
     settings, options = started(monkeypatch, "pto", "--problems", "shortest path, knapsack")
     assert options.command == "lpgd-native train pto --problems 'shortest path, knapsack'"
     assert settings.problems == ("shortest path", "knapsack")

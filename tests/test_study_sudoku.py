@@ -159,6 +159,20 @@ def test_larger_boards(tmp_path):
     assert result["test_mse"] < 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", sudoku.PROBLEMS)
+def test_after_an_epoch_lpgd_solves_boards_that_implicit_gradients_do_not(problem):
+    """The study in small: one seed and 60 steps at full size."""
+    settings = replace(sudoku.FULL, epochs=1, evaluations=1)
+    found = {}
+    for method, tau, rho in (("implicit", None, None), ("LPGD average", 1e3, 0.0)):
+        run = {"problem": problem, "method": method, "tau": tau, "rho": rho, "seed": 0}
+        found[method] = sudoku.train(run, settings, lambda step, values: None)
+    assert found["LPGD average"]["board_error"] < 0.05
+    assert found["implicit"]["board_error"] > 0.2
+    assert found["LPGD average"]["train_mse"] < found["implicit"]["train_mse"]
+
+
 def test_ffolayer_is_given_the_same_problem():
     pytest.importorskip("ffolayer")
     pytest.importorskip("osqp")

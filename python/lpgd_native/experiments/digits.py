@@ -36,7 +36,8 @@ NAME = "digits"
 TITLE = "Sorting rows of digits"
 PAIRWISE = "pairwise logistic"
 LPGD_AVERAGE = "LPGD average"
-METHODS = (PAIRWISE, LPGD_AVERAGE, "blackbox", "identity", "perturbed", "I-MLE")
+IMLE_AVERAGE = "I-MLE, average"
+METHODS = (PAIRWISE, LPGD_AVERAGE, "blackbox", "identity", "perturbed", "I-MLE", IMLE_AVERAGE)
 
 
 @dataclass(frozen=True)
@@ -160,14 +161,15 @@ def make_loss(run: Run, settings: Settings) -> Callable[[Tensor, Tensor], Tensor
     if run["method"] == PAIRWISE:
         return pairwise
     tau = run["tau"] or 1.0
+    noise: dict[str, Any] = {"tau": tau, "sigma": settings.sigma, "samples": settings.samples}
+    noise |= {"relative": True, "seed": run["seed"]}
     strategies: dict[str, Callable[[], Any]] = {
         LPGD_AVERAGE: lambda: LPGD(tau, relative=True),
         "blackbox": lambda: Blackbox(tau, relative=True),
         "identity": lambda: Identity("sphere"),
         "perturbed": lambda: Perturbed(settings.sigma, settings.samples, seed=run["seed"]),
-        "I-MLE": lambda: IMLE(
-            tau, settings.sigma, settings.samples, relative=True, seed=run["seed"]
-        ),
+        "I-MLE": lambda: IMLE(**noise),
+        IMLE_AVERAGE: lambda: IMLE(**noise, envelope="average"),
     }
     layer = OracleLayer(Ranking(), gradient=strategies[run["method"]]())
     return lambda scores, ranks: (layer(-scores).x - ranks).square().mean()

@@ -69,7 +69,7 @@ def plot(results: Results, settings: Any, path: Path) -> None:
             )
             left.fill_between(range(len(middle)), low, high, color=colour, alpha=0.12, lw=0)
         means = [results.mean("rows", **run) for run in members]
-        if len(members) == 1:
+        if members[0]["tau"] is None:
             right.axhline(100 * means[0].value, color=colour, lw=1.2, label=name_of(best))
         else:
             right.errorbar(

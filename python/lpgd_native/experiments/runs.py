@@ -306,11 +306,7 @@ def execute(study: Study, settings: Any, options: Options) -> int:
                 )
                 done(f"[{number}/{len(runs)}] {run_name(run)}: {figures}")
     results = Results.read(options.out, settings)
-    results.runs = [
-        run
-        for run in results.runs
-        if run_name(run["labels"]) in names or run["labels"].get("package")
-    ]
+    results.runs = [run for run in results.runs if run_name(run["labels"]) in names]
     if not results.runs:
         print(f"lpgd-native: no runs of these settings in {options.out}", file=sys.stderr)
         return 1

@@ -219,6 +219,7 @@ def plot(results: Results, settings: Any, path: Path) -> None:
         middle.set(xlabel="epochs", title=f"{problem}: best tau of each, per epoch")
         right.set(xlabel="seconds of training (log)", title="the same, per second")
         right.set_xscale("log")
+        right.xaxis.set_minor_formatter(plt.NullFormatter())
         for axes in (left, middle, right):
             axes.set_yscale("log")
             axes.grid(alpha=0.25)
