@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from lpgd_native import cli
-from lpgd_native.experiments import registry, runs
+from lpgd_native.experiments import _files, registry, runs
 from lpgd_native.experiments.runs import GRID, Options, Results, batch_indices, run_name
 
 
@@ -238,7 +238,7 @@ def test_tensorboard_is_named_if_it_is_missing(tmp_path, capsys):
 
 def test_written_whole_or_not_at_all(tmp_path):
     file = tmp_path / "a.json"
-    runs.write_atomically(file, json.dumps([1]))
-    runs.write_atomically(file, json.dumps([2]))
+    _files.write_text(file, json.dumps([1]))
+    _files.write_text(file, json.dumps([2]))
     assert json.loads(file.read_text()) == [2]
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

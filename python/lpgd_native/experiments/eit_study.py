@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lpgd_native.experiments import eit, eit_report, eit_train
+from lpgd_native.experiments import _files, eit, eit_report, eit_train
 from lpgd_native.experiments.eit_data import DataSettings, load
 
 __all__ = ["run"]
@@ -78,7 +78,7 @@ def run(
         text = eit_report.markdown(results, names, these.sizes, operator, data, scales)
         stem = f"eit-{slug(case)}"
         table = folder / f"{stem}.md"
-        table.write_text(text)
+        _files.write_text(table, text)
         say(text)
         written.append(table)
         try:

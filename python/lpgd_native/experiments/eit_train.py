@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lpgd_native.experiments import _files
 from lpgd_native.experiments.deconvolution_train import batch_of
 from lpgd_native.experiments.eit import Network, Settings
 from lpgd_native.experiments.eit_data import Data, Part
@@ -26,7 +27,7 @@ from lpgd_native.experiments.eit_metrics import (
 )
 from lpgd_native.operators import EIT
 
-__all__ = ["measures", "predict", "run_name", "train", "write_atomically"]
+__all__ = ["measures", "predict", "run_name", "train"]
 
 Report = Callable[[int, dict[str, float]], None]  # step, values
 
@@ -37,14 +38,6 @@ def run_name(spec: Network, settings: Settings, size: int, seed: int) -> str:
     setting = "honest" if data.honest else "crime"
     text = f"{spec.name}-{data.shape}{data.inclusions}-{setting}-n={size}-seed={seed}"
     return re.sub(r"[^\w.=-]", "_", text)
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """`write` to another name, then move: a stopped run leaves no half of a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    write(partial)
-    partial.replace(path)
 
 
 def train(
@@ -98,7 +91,7 @@ def train(
             "kept": kept,
             "state": state,
         }
-        write_atomically(state_file, lambda path: torch.save(contents, path))
+        _files.write(state_file, lambda file: torch.save(contents, file))
 
     every = max(1, settings.steps // settings.evaluations)
     batch = min(settings.batch, size)
@@ -152,8 +145,8 @@ def train(
             "weights": kept,
         }
         model_file = folder / "models" / f"{name}.pt"
-        write_atomically(model_file, lambda path: torch.save(contents, path))
-    write_atomically(result_file, lambda path: path.write_text(json.dumps(result)))
+        _files.write(model_file, lambda file: torch.save(contents, file))
+    _files.write_text(result_file, json.dumps(result))
     state_file.unlink(missing_ok=True)
     return result
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 
 from lpgd_native._build_info import build_info
-from lpgd_native.experiments import require
+from lpgd_native.experiments import _files, require
 from lpgd_native.experiments.deconvolution_report import Mean, mean_of
 
 __all__ = [
@@ -124,13 +124,6 @@ def fingerprint(settings: Any) -> dict[str, Any]:
     values = {name: value for name, value in asdict(settings).items() if name in kept}
     found: dict[str, Any] = json.loads(json.dumps(values, default=str))
     return found
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The whole file or none of it, also if the process is killed."""
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def batch_indices(step: int, count: int, batch: int, seed: int) -> torch.Tensor:
@@ -270,7 +263,7 @@ def make_run(study: Study, run: Run, settings: Any, options: Options, say: Any) 
     if writer is not None:
         writer.close()
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps(made))
+    _files.write_text(file, json.dumps(made))
     parsed: dict[str, Any] = json.loads(json.dumps(made))  # what a second reading would give
     return parsed
 
@@ -319,7 +312,7 @@ def execute(study: Study, settings: Any, options: Options) -> int:
         f"({machine()}). Where ± is: Student's 95 % interval over the seeds.\n\n"
         f"{study.markdown(results, settings)}"
     )
-    write_atomically(options.out / f"{study.NAME}.md", text)
+    _files.write_text(options.out / f"{study.NAME}.md", text)
     print(text, file=stream)
     try:
         study.plot(results, settings, options.out / f"{study.NAME}.png")
