@@ -42,6 +42,20 @@ def _start(folder: Path, steps: int, save_every: float) -> subprocess.Popen[str]
     return process
 
 
+def _finish(process: subprocess.Popen[str], timeout: float | None = None) -> bool:
+    """Whether it came to its end before `timeout`; killed if not."""
+    assert process.stdout is not None
+    with process.stdout:
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return False
+    assert process.returncode == 0
+    return True
+
+
 def _metrics(folder: Path) -> dict[str, object]:
     (file,) = folder.glob("*.json")
     found = json.loads(file.read_text())
@@ -59,26 +73,20 @@ def killed(kills: int, steps: int = 60, seed: int = 0) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as broken:
         process = _start(Path(whole), steps, 1e9)
         ready = time.perf_counter()
-        assert process.wait() == 0
+        _finish(process)
         trained = time.perf_counter() - ready
         expected = _metrics(Path(whole))
         done = runs = 0
         while done < kills:
             runs += 1
             process = _start(Path(broken), steps, 0.0)  # a checkpoint every step
-            try:
-                process.wait(timeout=chance.uniform(0, 0.5 * trained))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
+            if not _finish(process, chance.uniform(0, 0.5 * trained)):
                 done += 1
                 continue
-            assert process.returncode == 0
             assert _metrics(Path(broken)) == expected  # came to its end before its time: again
             for file in Path(broken).iterdir():
                 file.unlink()
-        process = _start(Path(broken), steps, 0.0)
-        assert process.wait() == 0
+        _finish(_start(Path(broken), steps, 0.0))
         assert _metrics(Path(broken)) == expected
         left = [p.name for p in Path(broken).iterdir() if p.suffix != ".json"]
     return runs + 1, len(left)

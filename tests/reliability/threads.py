@@ -157,10 +157,10 @@ _MEMORY = """
     torch.set_num_threads(2)
     small = random_qp(0, 4, n=6, m=5)
     expected = solve_qp(*small).x
-    n = 1200
+    n = 700
     large = random_qp(1, n=n, m=n)
     used = int(open("/proc/self/statm").read().split()[0]) * 4096
-    resource.setrlimit(resource.RLIMIT_AS, (used + 24 * 2**20, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (used + 8 * 2**20, resource.RLIM_INFINITY))
     raised = ""
     try:
         solve_qp(*large)
