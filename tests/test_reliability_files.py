@@ -11,7 +11,12 @@ from _build_tree import ROOT
 from lpgd_native.experiments import _files
 from reliability import files
 
-SOURCES = sorted(p for folder in ("python", "bench") for p in (ROOT / folder).rglob("*.py") if ".venvs" not in p.parts)
+SOURCES = sorted(
+    p
+    for folder in ("python", "bench")
+    for p in (ROOT / folder).rglob("*.py")
+    if ".venvs" not in p.parts
+)
 
 
 def _calls(path: Path) -> list[ast.Call]:
@@ -27,7 +32,11 @@ def unsafe(path: Path) -> list[str]:
             found.append(f"{path.name}:{call.lineno} torch.load without weights_only=True")
         if name in ("np.load", "numpy.load") and given.get("allow_pickle", "False") != "False":
             found.append(f"{path.name}:{call.lineno} {name} with allow_pickle")
-        if name.split(".")[0] in ("pickle", "dill", "joblib") or name in ("eval", "exec", "os.system"):
+        if name.split(".")[0] in ("pickle", "dill", "joblib") or name in (
+            "eval",
+            "exec",
+            "os.system",
+        ):
             found.append(f"{path.name}:{call.lineno} {name}")
     return found
 
@@ -43,12 +52,16 @@ def test_the_check_sees(tmp_path):
     assert len(unsafe(bad)) == 3
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if "experiments" in p.parts], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if "experiments" in p.parts], ids=lambda p: p.name
+)
 def test_studies_write_through_files_that_are_whole(path):
     """No file of a study is opened for writing but by `_files.write`."""
     if path.name == "_files.py":
         return
-    direct = [c for c in _calls(path) if ast.unparse(c.func).endswith((".write_text", ".write_bytes"))]
+    direct = [
+        c for c in _calls(path) if ast.unparse(c.func).endswith((".write_text", ".write_bytes"))
+    ]
     assert [ast.unparse(c) for c in direct if not ast.unparse(c.func).startswith("_files.")] == []
     saves = [c for c in _calls(path) if ast.unparse(c.func).endswith((".savefig", "torch.save"))]
     assert all("file" in ast.unparse(c) for c in saves)

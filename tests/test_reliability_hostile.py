@@ -26,7 +26,9 @@ def test_many_hostile_arguments(kind):
 
 
 def test_a_gradient_without_dimensions_is_refused():
-    gradient, states, weights = Case("lstm", 2, 3, 2, 1, 3).split(Case("lstm", 2, 3, 2, 1, 3).build())
+    gradient, states, weights = Case("lstm", 2, 3, 2, 1, 3).split(
+        Case("lstm", 2, 3, 2, 1, 3).build()
+    )
     with pytest.raises(ValueError, match=re.escape("gradient must be [..., n], got []")):
         lstm_momentum_step(gradient[0, 0], states, weights)
 

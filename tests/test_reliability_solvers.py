@@ -44,7 +44,7 @@ def test_thousands_of_items_of_which_one_in_a_hundred_is_infeasible():
 
 
 @pytest.mark.parametrize(
-    "operation", [op for op in operations() if "LPGD" not in op.name and "pdhg" not in op.name][::3],
+    "operation", [op for op in operations() if "LPGD" not in op.name and "pdhg" not in op.name][::3],  # noqa: E501
     ids=lambda op: op.name,
 )  # fmt: skip
 def test_derivatives_by_differences(operation):

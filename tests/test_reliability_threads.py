@@ -35,10 +35,14 @@ def test_a_handler_that_does_not_raise_lets_the_call_finish():
 
 
 def test_a_workspace_without_memory_raises_and_the_next_call_works():
-    assert re.search(r"out of memory: \d+ threads ask for a workspace of \d+ bytes", threads.out_of_memory())
+    assert re.search(
+        r"out of memory: \d+ threads ask for a workspace of \d+ bytes", threads.out_of_memory()
+    )
 
 
-@pytest.mark.parametrize("start", [pytest.param("fork"), pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "start", [pytest.param("fork"), pytest.param("spawn", marks=pytest.mark.slow)]
+)
 def test_worker_processes(start):
     assert threads.processes(start, count=2) == 0
 

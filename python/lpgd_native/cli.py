@@ -68,10 +68,10 @@ def demo(arguments: argparse.Namespace) -> int:
 
 def train_deconvolution(arguments: argparse.Namespace) -> int:
     """Train networks of the deconvolution study that are not trained yet; write the tables."""
+    from lpgd_native.experiments import _files, require
     from lpgd_native.experiments import deconvolution as study
     from lpgd_native.experiments import deconvolution_report as report
     from lpgd_native.experiments import deconvolution_train as training
-    from lpgd_native.experiments import _files, require
     from lpgd_native.operators import VolterraDeconvolution
 
     if arguments.threads:

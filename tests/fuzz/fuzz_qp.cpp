@@ -1,6 +1,5 @@
 // The dense QP: cold, warm and perturbed solves and the derivative, in both layouts.
 #include "cpu/qp.h"
-
 #include "fuzz_input.h"
 
 namespace lpgd::fuzz {
@@ -110,8 +109,8 @@ void one(Input& in) {
     alone.report = own.report();
     run(kernels.solve.packed, alone, 1);
     LPGD_HOLDS(own.status[0] == cold.status[static_cast<std::size_t>(batch - 1)]);
-    LPGD_HOLDS(same_bits(own.x.data(), cold.x.data() + (batch - 1) * n, n));
-    LPGD_HOLDS(same_bits(own.z.data(), cold.z.data() + (batch - 1) * m, m));
+    LPGD_HOLDS(same_numbers(own.x.data(), cold.x.data() + (batch - 1) * n, n));
+    LPGD_HOLDS(same_numbers(own.z.data(), cold.z.data() + (batch - 1) * m, m));
   }
   {
     Arrays<T> other(problem, batch);

@@ -1,4 +1,4 @@
-"""Files: a training killed at any time resumes, and nothing is written outside the output folder."""
+"""Files: a training killed at any time resumes, and nothing is written outside the output folder."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -35,7 +35,14 @@ _TRAIN = """
 
 
 def _start(folder: Path, steps: int, save_every: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(_TRAIN), str(folder), str(steps), str(save_every)]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(_TRAIN),
+        str(folder),
+        str(steps),
+        str(save_every),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "ready"
@@ -141,7 +148,15 @@ def strays(*arguments: str) -> str:
         away.mkdir()
         out = room / "out"
         run = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(_WATCHED), str(out), *arguments, "--out", str(out)],
+            [
+                sys.executable,
+                "-c",
+                textwrap.dedent(_WATCHED),
+                str(out),
+                *arguments,
+                "--out",
+                str(out),
+            ],
             capture_output=True,
             text=True,
             cwd=away,
@@ -162,7 +177,7 @@ def main(kills: int) -> None:
     """Print what was survived."""
     runs, left = killed(kills)
     print(
-        f"files: a training killed {kills} times (SIGKILL at random moments, a checkpoint every step), "
+        f"files: a training killed {kills} times (SIGKILL at random moments, a checkpoint every step), "  # noqa: E501
         f"{runs} runs, ended with the metrics of one left alone; {left} files left over"
     )
     print(f"files: train writes in its folder alone: {strays(*HOSTILE)}")

@@ -1,4 +1,4 @@
-"""The licence of every package of constraints.txt that is installed here; runtime ones are checked."""
+"""The licence of every package of constraints.txt that is installed here; runtime ones are checked."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def licence(package: str) -> str:
         c.split(" :: ")[-1] for c in about.get_all("Classifier") or [] if c.startswith("License ::")
     ]
     field = (about["License"] or "").strip().splitlines()
-    return about["License-Expression"] or ", ".join(classes) or (field[0] if field else "not stated")
+    return (
+        about["License-Expression"] or ", ".join(classes) or (field[0] if field else "not stated")
+    )
 
 
 def listed() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Python tests with the module of the preset asan, in a process that libasan is loaded into first.
 
-    python -m reliability.sanitized [arguments of pytest]
+python -m reliability.sanitized [arguments of pytest]
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def main() -> int:
     (module,) = BUILD.glob("_C*.so")
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "lpgd_native"
-        shutil.copytree(ROOT / "python" / "lpgd_native", package, ignore=shutil.ignore_patterns("*.so"))
+        shutil.copytree(
+            ROOT / "python" / "lpgd_native", package, ignore=shutil.ignore_patterns("*.so")
+        )
         shutil.copy(module, package)
         environment = {
             **os.environ,
@@ -56,7 +58,16 @@ def main() -> int:
             "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
             "OMP_NUM_THREADS": "2",
         }
-        arguments = sys.argv[1:] or [*SUBSET, "-q", "-m", "not slow", "-p", "no:cacheprovider", "-k", "not compile"]
+        arguments = sys.argv[1:] or [
+            *SUBSET,
+            "-q",
+            "-m",
+            "not slow",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "not compile",
+        ]
         command = [sys.executable, "-c", _RUN, folder, *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
