@@ -9,7 +9,13 @@ import re
 import pytest
 import torch
 
-from lpgd_native import gru_momentum_step, lstm_momentum_step, prox_l1, solve_qp
+from lpgd_native import (
+    gru_momentum_step,
+    lstm_momentum_step,
+    prox_l1,
+    prox_total_variation,
+    solve_qp,
+)
 from momentum_cases import Case
 from reliability import hostile
 
@@ -44,6 +50,8 @@ def test_sparse_tensors_are_refused_by_name(place):
         gru_momentum_step(gradient, states[0], weights)
     with pytest.raises(TypeError, match="prox_l1: weight must be dense, got layout"):
         prox_l1(torch.ones(3), torch.ones(3).to_sparse())
+    with pytest.raises(TypeError, match="prox_total_variation: weight must be dense, got layout"):
+        prox_total_variation(torch.ones(2, 4), torch.ones(2, 3).to_sparse())
 
 
 def test_a_device_without_autocast():
