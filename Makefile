@@ -15,11 +15,11 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc cmake tests/native tests/fuzz bench/native -type f 2>/dev/null)
 CXX_FILES = $(shell find csrc tests/native tests/fuzz bench/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: help build demo test test-all bench bench-prox docs lint format wheel wheel-check clean distclean
+.PHONY: help build demo test test-all bench bench-prox docs reliability sanitize fuzz lint format wheel wheel-check clean distclean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo | test | test-all | bench | bench-prox | docs | build | lint | format | wheel | wheel-check | clean | distclean'
+	@echo 'make demo | test | test-all | bench | bench-prox | docs | reliability | sanitize | fuzz | build | lint | format | wheel | wheel-check | clean | distclean'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -63,6 +63,23 @@ bench-prox: build
 # build/docs/index.html; runs the tutorials; warnings are errors
 docs: build
 	MPLBACKEND=Agg $(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
+
+# What docs/reliability.md claims, each with its figure; bench/.venvs adds proxsuite and qpth where they are.
+CHECKS := leaks determinism threads gradients torture hostile files licences
+reliability: build
+	@failed=; for check in $(CHECKS); do PYTHONPATH=tests $(BIN)/python -m reliability.$$check || failed="$$failed $$check"; done; \
+	  tests/fuzz/run.sh 10 || failed="$$failed fuzz"; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+
+# C++ tests and a part of the Python ones with everything instrumented; minutes to build
+sanitize: build
+	for preset in tsan asan; do \
+	  $(BIN)/cmake --preset $$preset && $(BIN)/cmake --build --preset $$preset -j 2 && \
+	  for test in build/preset-$$preset/tests/native/test_native*; do \
+	    case $$test in *.cmake) ;; *) [ ! -x $$test ] || setarch -R $$test || exit 1;; esac; done || exit 1; done
+	PYTHONPATH=tests $(BIN)/python -m reliability.sanitized
+
+fuzz:
+	tests/fuzz/run.sh 600
 
 lint: $(VENV)/.dependencies
 	$(BIN)/ruff check .

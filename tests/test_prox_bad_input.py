@@ -127,3 +127,32 @@ def test_total_variation_of_a_row_that_goes_back_and_forth():
     per_edge = w.expand(4, n - 1).contiguous()
     out, string = prox.prox_total_variation(x, w), prox.prox_total_variation(x, per_edge)
     torch.testing.assert_close(out, string, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_exponential_cone_far_beyond_its_edge(dtype):
+    """r > 0 small, s < 0: e^(1 - s / r) is huge, and what a difference left was multiplied by it."""  # noqa: E501
+    x = torch.tensor([0.0108021712, -1.7930998802, 0.6279866695], dtype=dtype, requires_grad=True)
+    out = prox.project_exponential_cone(x)
+    torch.testing.assert_close(out.detach(), torch.tensor([0.0, 0.0, 0.6279866695], dtype=dtype))
+    (grad,) = torch.autograd.grad(out.sin().sum(), x)
+    torch.testing.assert_close(
+        grad, torch.tensor([0.0, 0.0, 0.809212], dtype=dtype), rtol=0, atol=1e-4
+    )
+    r = torch.logspace(-6, 0, 25, dtype=torch.float64)
+    rays = torch.stack([r, torch.full_like(r, -1.5), torch.full_like(r, 0.7)], 1).to(dtype)
+    on_it = prox.project_exponential_cone(rays)
+    assert torch.isfinite(on_it).all()
+    assert ((rays - on_it) * on_it).sum(-1).abs().max() < 1e-5  # what is left is orthogonal
+
+
+@pytest.mark.parametrize("value", [None, "x", [1.0]])
+def test_bounds_that_are_no_numbers(value):
+    for call in (
+        lambda: prox.prox_mcp(X, 1.0, value),
+        lambda: prox.prox_scad(X, 1.0, value),
+        lambda: prox.prox_firm(X, 1.0, value),
+        lambda: prox.project_box(X, 0.0, value),
+    ):
+        with pytest.raises(TypeError, match="must be a number or a tensor"):
+            call()

@@ -170,8 +170,8 @@ LPGD_HD PdhgMeasure<S> pdhg_measure(PdhgWork<S, V>& work, const PdhgFacts<S>& fa
   return out;
 }
 
-// The point T(z) in the caller's units, into the item's row. False where a number of it is none there:
-// it may have left its type's range on the way from the scaled problem.
+// The point T(z) in the caller's units, into the item's row. False where a number of it is none
+// there: it may have left its type's range on the way from the scaled problem.
 template <class S, class V, class T>
 LPGD_HD bool store_pdhg(const PdhgWork<S, V>& work, const PdhgTask<T>& task,
                         const PdhgFacts<S>& facts, std::int64_t item, int lane, bool keep) {

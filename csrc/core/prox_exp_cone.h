@@ -58,6 +58,19 @@ struct ExponentialCone {
     return rho;
   }
 
+  // The projection's second and third numbers at the root. For rho > 0 the third is t + mu: as s
+  // e^rho it would have the rounding of s, which is what a difference left, times a number that may
+  // be huge.
+  LPGD_INLINE static void at_root(double rho, double t, double push, double* scale, double* last) {
+    if (rho > 0) {
+      *last = max_of(t + push * exp_of(-rho), 0.0);
+      *scale = *last * exp_of(-rho);
+    } else {
+      *scale = max_of(*scale, 0.0);
+      *last = *scale * exp_of(rho);
+    }
+  }
+
   template <class Group, class T>
   LPGD_HD static void value(const Group& g, const ProxRow<T>& row) {
     if (row.n != 3) return row.fail(g);
@@ -76,9 +89,9 @@ struct ExponentialCone {
         break;
       case kCurved: {
         const double rho = root(r, s, t, &scale, &push);
+        at_root(rho, t, push, &scale, &out[2]);
         out[0] = scale * rho;
         out[1] = scale;
-        out[2] = scale * exp_of(rho);
         break;
       }
       case kBroken:
@@ -109,12 +122,14 @@ struct ExponentialCone {
         break;
       case kCurved: {
         const double rho = root(r, s, t, &scale, &push);
-        const double kappa = scale > 0 ? push / scale : 0.0;
+        double last = 0;
+        at_root(rho, t, push, &scale, &last);
         // the normal, divided by what is large in it
         const double e = exp_of(-abs_of(rho));
         const double one = rho > 0 ? e : 1.0, grow = rho > 0 ? 1.0 : e;
         const double normal[3] = {grow, (1 - rho) * grow, -one};
-        const double w[3] = {1, -rho, 0}, spread = kappa / (1 + kappa * (1 + rho * rho));
+        const double w[3] = {1, -rho, 0}, room = scale + push * (1 + rho * rho);
+        const double spread = room > 0 ? push / room : 0.0;
         auto solve = [&](const double* v, double* to) {
           const double along = spread * (w[0] * v[0] + w[1] * v[1]);
           for (int i = 0; i < 3; ++i) to[i] = v[i] - along * w[i];

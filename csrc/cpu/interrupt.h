@@ -3,9 +3,9 @@
 
 namespace lpgd {
 
-// While one lives, SIGINT is handled as before and noted as well; the loop asks stopped() between its
-// items. On the main thread alone, and only where the program has a handler of its own for SIGINT
-// (Python has): elsewhere nothing is watched and stopped() is false. One at a time.
+// While one lives, SIGINT is handled as before and noted as well; the loop asks stopped() between
+// its items. On the main thread alone, and only where the program has a handler of its own for
+// SIGINT (Python has): elsewhere nothing is watched and stopped() is false. One at a time.
 class InterruptWatch {
  public:
   explicit InterruptWatch(bool wanted);
@@ -22,8 +22,8 @@ class InterruptWatch {
   bool watching_;
 };
 
-// Asked on the main thread after a signal: true if the call is to fail. Without one set, signals are
-// left to their handlers and no loop ends early.
+// Asked on the main thread after a signal: true if the call is to fail. Without one set, signals
+// are left to their handlers and no loop ends early.
 void set_interrupt_question(bool (*question)());
 
 }  // namespace lpgd

@@ -39,7 +39,8 @@ void raise_interrupt() {
 void register_interrupt(py::module_& m) {
   set_interrupt_question(handlers_raise);
   m.def("take_interrupt", &take_interrupt,
-        "The exception that a signal handler raised during the last operator that it ended, or None.");
+        "The exception that a signal handler raised during the last operator that it ended, or "
+        "None.");
 }
 
 }  // namespace lpgd::python

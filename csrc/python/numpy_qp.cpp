@@ -65,8 +65,8 @@ class ProblemBuilder {
   std::int64_t batch_ = -1;
 };
 
-// Packs are taken one by one by a few threads of our own; each has its workspace. False where a signal
-// ended it early.
+// Packs are taken one by one by a few threads of our own; each has its workspace. False where a
+// signal ended it early.
 template <class T>
 bool solve_packs(const QpTask<T>& task, int threads) {
   const std::int64_t count = task.problem.batch;

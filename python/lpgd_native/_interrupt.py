@@ -1,4 +1,4 @@
-"""Ctrl-C during an operator: its loop over the batch ends early, and KeyboardInterrupt is raised."""
+"""Ctrl-C during an operator: its loop over the batch ends early, and KeyboardInterrupt is raised."""  # noqa: E501
 
 from __future__ import annotations
 

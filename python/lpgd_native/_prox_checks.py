@@ -59,8 +59,7 @@ def compute_dtype(x: Tensor) -> torch.dtype:
 def result_dtype(x: Tensor) -> torch.dtype:
     """Half precision comes back as it was given; under autocast it stays float32."""
     if x.dtype in _HALVES and not (
-        torch.amp.is_autocast_available(x.device.type)
-        and torch.is_autocast_enabled(x.device.type)
+        torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
     ):
         return x.dtype
     return compute_dtype(x)

@@ -87,10 +87,12 @@ bool all_finite(const std::vector<T>& values) {
   return true;
 }
 
-// The same bits: -0 is not 0, and nan is nan.
+// Equal throughout, finite numbers all; 0 and -0 are equal: which one it is a neighbour may decide.
 template <class T>
-bool same_bits(const T* a, const T* b, std::int64_t count) {
-  return count == 0 || std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(T)) == 0;
+bool same_numbers(const T* a, const T* b, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i)
+    if (!(a[i] == b[i])) return false;
+  return true;
 }
 
 // Room whose ends AddressSanitizer watches: a block of its own, aligned for registers.

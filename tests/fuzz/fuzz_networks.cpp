@@ -32,7 +32,9 @@ void coordinates(Input& in) {
   task.h = draw(states);
   const bool lstm = task.cell == MomentumCell::kLstm;
   if (lstm) task.c = draw(states);
-  const auto room = [](std::int64_t count) { return std::vector<T>(static_cast<std::size_t>(count)); };
+  const auto room = [](std::int64_t count) {
+    return std::vector<T>(static_cast<std::size_t>(count));
+  };
   std::vector<T> v = room(task.rows), h = room(states), c = room(lstm ? states : 0);
   std::vector<T> d_x = room(task.rows), d_h = room(states), d_c = room(lstm ? states : 0);
   task.v = v.data();
@@ -77,7 +79,9 @@ void cells(Input& in) {
   const std::vector<T> b_ih = in.numbers<T>(gates), b_hh = in.numbers<T>(gates);
   const std::vector<T> x = in.numbers<T>(B * task.inputs), h = in.numbers<T>(B * H);
   const std::vector<T> c = in.numbers<T>(B * H);
-  const auto room = [](std::int64_t count) { return std::vector<T>(static_cast<std::size_t>(count)); };
+  const auto room = [](std::int64_t count) {
+    return std::vector<T>(static_cast<std::size_t>(count));
+  };
   std::vector<T> kept = room(4 * B * H), h_out = room(B * H), c_out = room(B * H);
   const bool lstm = task.cell == MomentumCell::kLstm;
   task.weights = {w_ih.data(), w_hh.data(), b_ih.data(), b_hh.data()};
@@ -116,7 +120,9 @@ void convolution(Input& in) {
   const std::vector<T> bias = in.numbers<T>(O), d_y = in.numbers<T>(B * O * n);
   const T slope = in.number<T>();
   const bool sloped = in.flag(), wants_x = in.flag();
-  const auto room = [](std::int64_t count) { return std::vector<T>(static_cast<std::size_t>(count)); };
+  const auto room = [](std::int64_t count) {
+    return std::vector<T>(static_cast<std::size_t>(count));
+  };
   const ConvolutionKernelsOf<T>& kernels = convolution_kernels().of<T>();
   const std::int64_t line = kernels.line(task.n, task.kernel);
   std::vector<T> y = room(B * O * n), d_x = room(B * C * n), d_slope = room(B);
@@ -147,7 +153,8 @@ void convolution(Input& in) {
   task.d_bias = d_bias.data();
   kernels.backward(task, 0, B);
   kernels.weights(task, 0, O);
-  if (tame) LPGD_HOLDS(all_finite(d_x) && all_finite(d_slope) && all_finite(d_w) && all_finite(d_bias));
+  if (tame)
+    LPGD_HOLDS(all_finite(d_x) && all_finite(d_slope) && all_finite(d_w) && all_finite(d_bias));
 }
 
 template <class T>

@@ -1,6 +1,5 @@
 // The proximal operators, forward and backward, separable ones and those on rows.
 #include "cpu/prox.h"
-
 #include "fuzz_input.h"
 
 namespace lpgd::fuzz {
@@ -41,16 +40,16 @@ void one(Input& in) {
     // as the Python layer has it: total variation's along a row is one a number, the last unused
     const bool each_row = in.flag(), each_column = in.flag();
     std::vector<T>& values = parameters[k];
-    values = in.numbers<T>(static_cast<std::int64_t>((each_row ? rows : 1) * (each_column ? n : 1)));
+    values =
+        in.numbers<T>(static_cast<std::int64_t>((each_row ? rows : 1) * (each_column ? n : 1)));
     if (in.flag())
       for (T& value : values) value = std::abs(value);
     task.parameters[k] = {values.data(),
                           each_row ? static_cast<std::int64_t>(each_column ? n : 1) : 0,
                           each_column ? 1 : 0};
     gradients[k].assign(rows * (each_column ? n : 1), T(0));
-    task.gradient_parameters[k] = {gradients[k].data(),
-                                   static_cast<std::int64_t>(each_column ? n : 1),
-                                   each_column ? 1 : 0};
+    task.gradient_parameters[k] = {
+        gradients[k].data(), static_cast<std::int64_t>(each_column ? n : 1), each_column ? 1 : 0};
   }
   std::vector<std::int32_t> index;
   if (on_rows && row_kind == Rowwise::group_l2) {

@@ -78,7 +78,7 @@ def main() -> None:
             if gap > (0.0 if operation.exact else 1e-12):
                 faults.append(f"{operation.name}: {gap:.1e} between splits of the batch")
     print(
-        f"determinism: {len(operations())} operators and strategies on {THREADS} threads and splits "
+        f"determinism: {len(operations())} operators and strategies on {THREADS} threads and splits "  # noqa: E501
         f"of {SPLITS} out of {BATCH}: {exact} the same bits throughout, others to {rounding:.1e}"
     )
     if faults:

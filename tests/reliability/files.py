@@ -1,4 +1,4 @@
-"""Files: a training killed at any time resumes, and nothing is written outside the output folder."""
+"""Files: a training killed at any time resumes, and nothing is written outside the output folder."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -35,11 +35,32 @@ _TRAIN = """
 
 
 def _start(folder: Path, steps: int, save_every: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(_TRAIN), str(folder), str(steps), str(save_every)]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(_TRAIN),
+        str(folder),
+        str(steps),
+        str(save_every),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "ready"
     return process
+
+
+def _finish(process: subprocess.Popen[str], timeout: float | None = None) -> bool:
+    """Whether it came to its end before `timeout`; killed if not."""
+    assert process.stdout is not None
+    with process.stdout:
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return False
+    assert process.returncode == 0
+    return True
 
 
 def _metrics(folder: Path) -> dict[str, object]:
@@ -59,26 +80,20 @@ def killed(kills: int, steps: int = 60, seed: int = 0) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as broken:
         process = _start(Path(whole), steps, 1e9)
         ready = time.perf_counter()
-        assert process.wait() == 0
+        _finish(process)
         trained = time.perf_counter() - ready
         expected = _metrics(Path(whole))
         done = runs = 0
         while done < kills:
             runs += 1
             process = _start(Path(broken), steps, 0.0)  # a checkpoint every step
-            try:
-                process.wait(timeout=chance.uniform(0, 0.5 * trained))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
+            if not _finish(process, chance.uniform(0, 0.5 * trained)):
                 done += 1
                 continue
-            assert process.returncode == 0
             assert _metrics(Path(broken)) == expected  # came to its end before its time: again
             for file in Path(broken).iterdir():
                 file.unlink()
-        process = _start(Path(broken), steps, 0.0)
-        assert process.wait() == 0
+        _finish(_start(Path(broken), steps, 0.0))
         assert _metrics(Path(broken)) == expected
         left = [p.name for p in Path(broken).iterdir() if p.suffix != ".json"]
     return runs + 1, len(left)
@@ -133,7 +148,15 @@ def strays(*arguments: str) -> str:
         away.mkdir()
         out = room / "out"
         run = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(_WATCHED), str(out), *arguments, "--out", str(out)],
+            [
+                sys.executable,
+                "-c",
+                textwrap.dedent(_WATCHED),
+                str(out),
+                *arguments,
+                "--out",
+                str(out),
+            ],
             capture_output=True,
             text=True,
             cwd=away,
@@ -154,7 +177,7 @@ def main(kills: int) -> None:
     """Print what was survived."""
     runs, left = killed(kills)
     print(
-        f"files: a training killed {kills} times (SIGKILL at random moments, a checkpoint every step), "
+        f"files: a training killed {kills} times (SIGKILL at random moments, a checkpoint every step), "  # noqa: E501
         f"{runs} runs, ended with the metrics of one left alone; {left} files left over"
     )
     print(f"files: train writes in its folder alone: {strays(*HOSTILE)}")

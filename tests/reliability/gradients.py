@@ -31,7 +31,9 @@ class Errors(NamedTuple):
 
 
 def _losses(operation: Operation, leaves: list[Tensor], batch: int) -> Tensor:
-    parts = [(k + 1) * t.sin().reshape(batch, -1).sum(1) for k, t in enumerate(operation.run(*leaves))]
+    parts = [
+        (k + 1) * t.sin().reshape(batch, -1).sum(1) for k, t in enumerate(operation.run(*leaves))
+    ]
     return torch.stack(parts).sum(0)
 
 

@@ -1,4 +1,4 @@
-"""Arguments that hypothesis makes up: a public function returns, or says what is wrong with which."""
+"""Arguments that hypothesis makes up: a public function returns, or says what is wrong with which."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -69,24 +69,33 @@ def hostile(draw: st.DrawFn, like: Tensor) -> Any:
     return t
 
 
-def attempt(names: list[str], function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+def attempt(
+    names: list[str], function: Callable[..., Any], *arguments: Any, **options: Any
+) -> None:
     """Call, and go backward where that can be; a refusal must be of the right kind and name one.
 
     Raises:
         AssertionError: another exception, or one that does not say what it is about.
     """
     COUNTS["tried"] += 1
-    kept = [a.detach().clone() if isinstance(a, Tensor) and a.layout == torch.strided else None for a in arguments]
+    kept = [
+        a.detach().clone() if isinstance(a, Tensor) and a.layout == torch.strided else None
+        for a in arguments
+    ]
     try:
         out = function(*arguments, **options)
     except (ValueError, TypeError) as error:
         COUNTS["refused"] += 1
         words = set(re.findall(r"\w+", str(error)))
-        assert words & {*names, "batch", "dim"}, f"{function.__name__}: {error}"
+        assert words & {*names, "batch", "dim"}, f"{function.__name__}: {error}"  # noqa: PT017
         return
     for before, now in zip(kept, arguments, strict=True):  # inputs are read, not written
         if before is not None and before.device.type == "cpu":
-            same = torch.equal(before.nan_to_num(7.0), now.detach().nan_to_num(7.0)) if before.is_floating_point() else torch.equal(before, now)
+            same = (
+                torch.equal(before.nan_to_num(7.0), now.detach().nan_to_num(7.0))
+                if before.is_floating_point()
+                else torch.equal(before, now)
+            )
             assert same, f"{function.__name__} wrote into an argument"
     leaves = [a for a in arguments if isinstance(a, Tensor) and a.requires_grad]
     parts = [t for t in _tensors(out) if t.requires_grad]
@@ -105,14 +114,18 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 @st.composite
-def _qp_call(draw: st.DrawFn) -> tuple[list[str], Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+def _qp_call(
+    draw: st.DrawFn,
+) -> tuple[list[str], Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     data = random_qp(draw(st.integers(0, 9)), 3, n=4, m=3, p=1, lower=True, upper=True)
     wild = draw(st.sets(st.integers(0, 7), max_size=3))
     arguments = [draw(hostile(t)) if k in wild else t for k, t in enumerate(data)]
     if draw(st.integers(0, 3)) == 0:
         arguments[draw(st.sampled_from([0, 2, 3, 4, 5, 6, 7]))] = None
     options: dict[str, Any] = {
-        "gradient": draw(st.sampled_from([None, Implicit(), LPGD(0.5), LPGD(1.0, relative=True), "x"])),
+        "gradient": draw(
+            st.sampled_from([None, Implicit(), LPGD(0.5), LPGD(1.0, relative=True), "x"])
+        ),
         "eps": draw(st.sampled_from([None, 1e-6, 1.0, 0.0, math.nan, -1.0, "x"])),
         "max_iter": draw(st.sampled_from([None, 1, 50, 0, -1, 1.5, True])),
         "method": draw(st.sampled_from(["auto", "ipm", "pdhg", "simplex", None])),
@@ -130,13 +143,15 @@ def _qp_call(draw: st.DrawFn) -> tuple[list[str], Callable[..., Any], tuple[Any,
 
 
 @st.composite
-def _prox_call(draw: st.DrawFn) -> tuple[list[str], Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+def _prox_call(
+    draw: st.DrawFn,
+) -> tuple[list[str], Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     case = draw(st.sampled_from(ALL_CASES))
     x, *parameters = case.arguments(3, case.width or 5)
     wild = draw(st.sets(st.integers(0, len(parameters)), max_size=2))
     arguments = [draw(hostile(t)) if k in wild else t for k, t in enumerate((x, *parameters))]
     names = [
-        "x", "weight", "weights", "counts", "weight_l1", "weight_l2", "radius", "delta", "lower", "upper", "y",
+        "x", "weight", "weights", "counts", "weight_l1", "weight_l2", "radius", "delta", "lower", "upper", "y",  # noqa: E501
         "gamma", "a", "b", "cap", "total", "k", "groups", "entries", "rows", "normal", "offset",
     ]  # fmt: skip
     options = dict(case.options)
@@ -146,7 +161,9 @@ def _prox_call(draw: st.DrawFn) -> tuple[list[str], Callable[..., Any], tuple[An
 
 
 @st.composite
-def _momentum_call(draw: st.DrawFn) -> tuple[list[str], Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+def _momentum_call(
+    draw: st.DrawFn,
+) -> tuple[list[str], Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     cell = draw(st.sampled_from(["lstm", "gru"]))
     form = draw(st.sampled_from(["step", "sequence", "coordinate"]))
     case = Case(cell, draw(st.integers(1, 6)), 4, 3, 2, 4, form, 2 if form == "sequence" else 1)
@@ -162,7 +179,22 @@ def _momentum_call(draw: st.DrawFn) -> tuple[list[str], Callable[..., Any], tupl
         return function(gradient, states if cell == "lstm" else states[0], weights, **coordinate)
 
     call.__name__ = function.__name__
-    names = ["gradient", "gradients", "state", "states", "h", "c", "weights", "w_ih", "w_hh", "b_ih", "b_hh", "w_out", "b_out", "per_coordinate"]
+    names = [
+        "gradient",
+        "gradients",
+        "state",
+        "states",
+        "h",
+        "c",
+        "weights",
+        "w_ih",
+        "w_hh",
+        "b_ih",
+        "b_hh",
+        "w_out",
+        "b_out",
+        "per_coordinate",
+    ]
     return names, call, tuple(arguments), {}
 
 
@@ -172,8 +204,13 @@ CALLS = {"QP and LP": _qp_call, "prox": _prox_call, "momentum": _momentum_call}
 def search(kind: str, examples: int) -> None:
     """Try so many calls; raises what the first fault of them is."""
 
-    @settings(max_examples=examples, deadline=None, database=None, derandomize=True,
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(CALLS[kind]())
     def run(call: Any) -> None:
         names, function, arguments, options = call
@@ -189,7 +226,9 @@ def main(examples: int) -> None:
     for kind in CALLS:
         COUNTS.update(tried=0, refused=0)
         search(kind, examples)
-        print(f"hostile arguments, {kind}: {COUNTS['tried']} calls, {COUNTS['refused']} refused, no fault")
+        print(
+            f"hostile arguments, {kind}: {COUNTS['tried']} calls, {COUNTS['refused']} refused, no fault"  # noqa: E501
+        )
 
 
 if __name__ == "__main__":

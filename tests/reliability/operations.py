@@ -40,7 +40,7 @@ class Operation(NamedTuple):
 def _qp(linear: bool, gradient: object, method: str) -> Operation:
     def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
         data = random_qp(3, batch, n=6, m=5, p=2, lower=True, upper=True)
-        return [t for t in (data[1:] if linear else data)], []
+        return [t for t in (data[1:] if linear else data)], []  # noqa: C416
 
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
         if linear:
@@ -70,7 +70,7 @@ def _prox(case: prox_cases.Case) -> Operation:
         shared = [p for p in parameters if not any(p is s for s in split)]
         return [x, *split], shared
 
-    x, *parameters = case.arguments(8)
+    x, *parameters = case.arguments(8)  # noqa: RUF059
     order = [not (p.dim() == 2 and len(p) == 8) for p in parameters]  # False: split
 
     def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -112,9 +112,7 @@ def _convolution() -> Operation:
         x, slope, weight, bias = (torch.randn(s, generator=g, dtype=torch.float64) for s in shapes)
         return [x], [slope, weight, bias]
 
-    return Operation(
-        "conv_prelu", arguments, lambda x, s, w, b: (conv_prelu(x, s, w, b),)
-    )
+    return Operation("conv_prelu", arguments, lambda x, s, w, b: (conv_prelu(x, s, w, b),))
 
 
 def _deconvolution() -> Operation:
@@ -142,12 +140,16 @@ def operations() -> list[Operation]:
         _qp(True, LPGD(1.0, relative=True, envelope="upper"), "ipm"),
         _qp(True, LPGD(1.0, relative=True), "highs"),
         _pdhg(),
-        *(_momentum(cell, form) for cell in ("lstm", "gru") for form in ("step", "sequence", "coordinate")),
+        *(
+            _momentum(cell, form)
+            for cell in ("lstm", "gru")
+            for form in ("step", "sequence", "coordinate")
+        ),
         _convolution(),
         _deconvolution(),
         *map(_prox, prox_cases.ALL_CASES),
     ]
-    return found
+    return found  # noqa: RET504
 
 
 __all__ = ["Data", "Operation", "nn", "operations", "random_lp"]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,18 +29,22 @@ def _evaluate(operation: Operation, batch: int) -> list[torch.Tensor]:
 
 
 def _equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)) for a, b in zip(left, right, strict=True))
+    return all(
+        torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)) for a, b in zip(left, right, strict=True)
+    )
 
 
 def concurrent(found: list[Operation], workers: int = 8, rounds: int = 3, batch: int = 12) -> int:
-    """Calls of all operators at once from so many Python threads that are not what serial ones are."""
+    """Calls of all operators at once from so many Python threads that are not what serial ones are."""  # noqa: E501
     warnings.simplefilter("ignore", RuntimeWarning)  # filters are not a thread's own
     expected = {op.name: _evaluate(op, batch) for op in found}
 
     def work(worker: int) -> int:
         order = found[worker:] + found[:worker]
         return sum(
-            not _equal(_evaluate(op, batch), expected[op.name]) for _ in range(rounds) for op in order
+            not _equal(_evaluate(op, batch), expected[op.name])
+            for _ in range(rounds)
+            for op in order
         )
 
     with ThreadPoolExecutor(workers) as pool:
@@ -65,7 +66,7 @@ def processes(start: str, count: int = 4, batch: int = 12) -> int:
 
     The kernels have run here before the fork. torch's own operators hang in a child of a process that
     has used OpenMP, unless it sets one thread first, as the workers of a DataLoader do: so do these.
-    """
+    """  # noqa: E501
     expected = _work_of_a_process(batch)
     with warnings.catch_warnings():
         # Python 3.12 on warns of a fork beside threads: here it is the point
@@ -157,10 +158,10 @@ _MEMORY = """
     torch.set_num_threads(2)
     small = random_qp(0, 4, n=6, m=5)
     expected = solve_qp(*small).x
-    n = 1200
+    n = 700
     large = random_qp(1, n=n, m=n)
     used = int(open("/proc/self/statm").read().split()[0]) * 4096
-    resource.setrlimit(resource.RLIMIT_AS, (used + 24 * 2**20, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (used + 8 * 2**20, resource.RLIM_INFINITY))
     raised = ""
     try:
         solve_qp(*large)

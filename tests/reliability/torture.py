@@ -1,15 +1,15 @@
 """Hard programs with known answers: what each solver says of them, family by family.
 
-    python -m reliability.torture                   ours, Clarabel and HiGHS
-    python -m reliability.torture --peers DIR       also proxsuite and qpth, from bench/.venvs
+python -m reliability.torture                           ours, Clarabel and HiGHS
+python -m reliability.torture --peers bench/.venvs      also proxsuite and qpth
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
-import pickle  # of arrays of our own making, between our own processes  # noqa: S403
 import subprocess
 import sys
 import warnings
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cases import INF, RANKS, Data, assignment, random_lp, random_qp, rows
+from cases import INF, NAMES, RANKS, Data, assignment, random_lp, random_qp, rows
 from lpgd_native import LPGD, Implicit, Status, solve_qp
 
 _ACCURATE = 1e-5  # of objective and constraints, in good units and relative to 1 + their terms
@@ -33,7 +33,7 @@ class Family:
     """Programs of one difficulty; status and optimal value of each item are known."""
 
     name: str
-    #: count -> data, status [B], optimal value [B]; with bad units, the same in good ones after them:
+    #: count -> data, status [B], optimal value [B]; with bad units, the same in good ones after them:  # noqa: E501
     #: data, and what a solution is multiplied by
     build: Callable[[int], tuple[Data, Tensor, Tensor] | tuple[Data, Tensor, Tensor, Data, Tensor]]
     #: an item that comes back unsolved, and says so, is no fault
@@ -211,8 +211,8 @@ FAMILIES = (
     Family("empty interior", empty_interior),
     Family("fixed variables", fixed),
     Family("free variables", lambda k: known_qp(k, 8, 6, 2, seed=12, free=True)),
-    Family("P nearly singular, 1e-8 to 1", lambda k: known_qp(k, 8, 6, 2, seed=13, spectrum=(-8, 0))),
-    Family("P nearly singular, 1e-12 to 1e4", lambda k: known_qp(k, 8, 6, 2, seed=14, spectrum=(-12, 4)), may_fail=True),
+    Family("P nearly singular, 1e-8 to 1", lambda k: known_qp(k, 8, 6, 2, seed=13, spectrum=(-8, 0))),  # noqa: E501
+    Family("P nearly singular, 1e-12 to 1e4", lambda k: known_qp(k, 8, 6, 2, seed=14, spectrum=(-12, 4)), may_fail=True),  # noqa: E501
     Family("objective 1e-8 to 1e8", big_numbers),
     Family("units 1e-2 to 1e2", lambda k: known_qp(k, 8, 6, 2, seed=15, spread=2.0)),
     Family("units 1e-4 to 1e4", lambda k: known_qp(k, 8, 6, 2, seed=16, spread=4.0), may_fail=True),
@@ -243,7 +243,7 @@ def violation(data: Data, x: Tensor) -> Tensor:
 
 
 def answered(known: tuple, x: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
-    """[B] answered rightly, and [B] claimed what is not so: a wrong proof, or OK far from solved."""
+    """[B] answered rightly, and [B] claimed what is not so: a wrong proof, or OK far from solved."""  # noqa: E501
     data, status, value, *good = known
     if good:
         data, x = good[0], x * good[1]
@@ -266,7 +266,12 @@ def broken_promises(data: Data) -> int:
     solution = solve_qp(*data)
     checked = kkt_violations(data, solution)
     size = 1 + objective(data, solution.x).abs()
-    shares = (violation(data, solution.x), checked["stationary"], checked["sign"], solution.gap / size)
+    shares = (
+        violation(data, solution.x),
+        checked["stationary"],
+        checked["sign"],
+        solution.gap / size,
+    )
     worst = torch.stack(shares).amax(0)
     return int(((solution.status == Status.OK) & ~(worst < _CLAIMED)).sum())
 
@@ -320,7 +325,9 @@ def clarabel(data: Data) -> tuple[Tensor, Tensor]:
         cones = [package.ZeroConeT(len(b)), package.NonnegativeConeT(len(d))]
         upper = scipy.sparse.csc_matrix(np.triu(P))
         both = scipy.sparse.csc_matrix(np.vstack([A, C]))
-        found = package.DefaultSolver(upper, q, both, np.concatenate([b, d]), cones, settings).solve()
+        found = package.DefaultSolver(
+            upper, q, both, np.concatenate([b, d]), cones, settings
+        ).solve()
         said.append(names.get(str(found.status), Status.MAX_ITERATIONS))
         points.append(found.x)
     return torch.tensor(points, dtype=torch.float64), torch.tensor(said)
@@ -378,19 +385,24 @@ def peer(name: str, folder: Path) -> Callable[[Data], tuple[Tensor, Tensor]]:
     """A solver of an environment of its own, asked in a process of its own."""
 
     def ask(data: Data) -> tuple[Tensor, Tensor]:
-        ranks = zip(data, RANKS, strict=True)
-        arrays = [
-            None if t is None else t.expand(*data.batch, *t.shape[t.dim() - r :]).numpy()
-            for t, r in ranks
-        ]
+        arrays = {
+            name: t.expand(*data.batch, *t.shape[t.dim() - r :]).numpy()
+            for name, t, r in zip(NAMES, data, RANKS, strict=True)
+            if t is not None
+        }
+        packed = io.BytesIO()
+        np.savez(packed, **arrays)
+        python = folder / ("qpth" if name == "qpth" else "peers") / "bin" / "python"
         run = subprocess.run(
-            [str(folder / ("qpth" if name == "qpth" else "peers") / "bin" / "python"),
-             str(Path(__file__).with_name("torture_peer.py")), name],
-            input=pickle.dumps(arrays), capture_output=True, check=True, timeout=600,
+            [str(python), str(Path(__file__).with_name("torture_peer.py")), name],
+            input=packed.getvalue(),
+            capture_output=True,
+            check=True,
+            timeout=600,
             env={**os.environ, "PYTHONPATH": ""},
-        )  # fmt: skip
-        x, said = pickle.loads(run.stdout)  # noqa: S301
-        return torch.from_numpy(x), torch.from_numpy(said)
+        )
+        found = np.load(io.BytesIO(run.stdout), allow_pickle=False)
+        return torch.from_numpy(found["x"]), torch.from_numpy(found["said"])
 
     return ask
 

@@ -164,6 +164,8 @@ def prox_total_variation(x: Tensor, weight: float | Tensor, *, dim: int = -1) ->
     x = check_input(name, x)
     at = check_dim(name, x, dim)
     back, n = x.dim() - at, x.shape[at]
+    if isinstance(weight, Tensor) and weight.layout != torch.strided:
+        raise TypeError(f"{name}: weight must be dense, got layout {weight.layout}")
     if isinstance(weight, Tensor) and weight.dim() >= back and weight.shape[-back] != 1:
         if weight.shape[-back] != n - 1:
             raise ValueError(

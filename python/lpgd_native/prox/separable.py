@@ -35,7 +35,8 @@ __all__ = [
 
 
 def _more_than(name: str, arg: str, value: float | Tensor, least: float) -> None:
-    if not isinstance(value, Tensor) and value <= least:
+    # what is no number is refused with the other parameters
+    if isinstance(value, (int, float)) and value <= least:
         raise ValueError(f"{name}: {arg} must be more than {least:g}, got {value!r}")
 
 
@@ -115,7 +116,8 @@ def project_box(
     At a bound the derivative with respect to x is 0, that with respect to the bound 1. lower >
     upper gives nan.
     """
-    if not isinstance(lower, Tensor) and not isinstance(upper, Tensor) and lower > upper:
+    numbers = isinstance(lower, (int, float)) and isinstance(upper, (int, float))
+    if numbers and lower > upper:
         raise ValueError(f"project_box: lower must not exceed upper, got {lower!r} > {upper!r}")
     return on_coordinates(
         "box", "project_box", x, dim, ("lower", lower, ANY), ("upper", upper, ANY)
@@ -227,7 +229,7 @@ def prox_firm(x: Tensor, lower: float | Tensor, upper: float | Tensor, *, dim: i
     The prox of a concave penalty, lower < upper: prox_mcp(x, lower, upper / lower). At the kink
     |x| = lower the derivative is 0, at upper that of the line, upper / (upper - lower).
     """
-    if not isinstance(lower, Tensor):
+    if isinstance(lower, (int, float)):
         _more_than("prox_firm", "upper", upper, lower)
     return on_coordinates(
         "firm", "prox_firm", x, dim, ("lower", lower, NONNEGATIVE), ("upper", upper, NONNEGATIVE)
