@@ -28,8 +28,8 @@ def smoke(readme: str) -> str:
         [
             "import sys, torch, lpgd_native",
             "info = lpgd_native.build_info()",
-            "print('torch', torch.__version__, '| built for', info['torch_built'], '|', info['isa'],",
-            "      '| CUDA half', info['cuda_architectures'] or 'none')",
+            "print('torch', torch.__version__, '| built for', info['torch_built'])",
+            "print(info['isa'], '| CUDA half', info['cuda_architectures'] or 'none')",
             "assert 'site-packages' in lpgd_native.__file__, lpgd_native.__file__",
             *(f"exec(compile({code!r}, 'README', 'exec'), {{}})" for code in examples),
             "has = torch._C._dispatch_has_kernel_for_dispatch_key",

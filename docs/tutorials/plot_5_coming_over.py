@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import lpgd_native as lpgd
+import lpgd_native.cvxpy
 from lpgd_native.compat.qpth import QPFunction
 
 torch.manual_seed(0)
@@ -35,8 +36,6 @@ assert torch.allclose(z, (-p).clamp(min=0))
 # A portfolio as a disciplined parametrised program: the expected returns ``mu`` and the risk
 # aversion enter as parameters. ``lpgd_native.cvxpy.CvxpyLayer`` takes the same arguments as
 # ``cvxpylayers.torch.CvxpyLayer`` and one more, ``solver``, which may carry a gradient strategy.
-import lpgd_native.cvxpy
-
 weights, mu = cp.Variable(n), cp.Parameter(n)
 scale = torch.randn(n, n, dtype=torch.float64)
 covariance = (scale @ scale.T / n).numpy()
