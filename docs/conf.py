@@ -94,7 +94,7 @@ def _escape_docstring(app, what, name, obj, options, lines):  # type: ignore[no-
 
 def _link_pages(app, name, source):  # type: ignore[no-untyped-def]
     """Links to the files at the top, which work in the repository, to the pages that show them."""
-    for page in ("CONTRIBUTING", "CHANGELOG"):
+    for page in ("CONTRIBUTING", "CHANGELOG", "SECURITY"):
         source[0] = source[0].replace(f"](../{page}.md)", f"](/{page.lower()}.md)")
 
 

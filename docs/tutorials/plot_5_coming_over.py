@@ -33,8 +33,8 @@ assert torch.allclose(z, (-p).clamp(min=0))
 # %%
 # cvxpylayers: one argument
 # -------------------------
-# A portfolio as a disciplined parametrised program: the expected returns ``mu`` and the risk
-# aversion enter as parameters. ``lpgd_native.cvxpy.CvxpyLayer`` takes the same arguments as
+# A portfolio as a disciplined parametrised program: the expected returns ``mu`` enter as a
+# parameter. ``lpgd_native.cvxpy.CvxpyLayer`` takes the same arguments as
 # ``cvxpylayers.torch.CvxpyLayer`` and one more, ``solver``, which may carry a gradient strategy.
 weights, mu = cp.Variable(n), cp.Parameter(n)
 scale = torch.randn(n, n, dtype=torch.float64)
