@@ -30,6 +30,7 @@ from scipy.sparse import csgraph
 
 import lpgd_native
 from lpgd_native import oracles
+from marks import between
 from oracle_steps import pyepo_tasks, step_times
 
 MARKS = ("<!-- bench_oracles -->", "<!-- end of bench_oracles -->")
@@ -337,15 +338,6 @@ def step_table(args: argparse.Namespace, show: Callable[[str], None]) -> None:
                 )
 
 
-def into(text: str, table: str) -> str:
-    """`text` with what is between the marks replaced."""
-    head, found, rest = text.partition(MARKS[0])
-    _, closed, tail = rest.partition(MARKS[1])
-    if not found or not closed:
-        raise ValueError(f"there are no lines {MARKS[0]} and {MARKS[1]}")
-    return f"{head}{MARKS[0]}\n{table}\n{MARKS[1]}{tail}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, batches of 32")
@@ -355,7 +347,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=f"a file with the lines {' and '.join(MARKS)}")
     args = parser.parse_args()
     if args.out is not None:
-        into(args.out.read_text(), "")  # before the measurements, not after
+        between(args.out.read_text(), "", MARKS)  # before the measurements, not after
     torch.set_num_threads(args.threads)
     lines: list[str] = []
 
@@ -376,7 +368,7 @@ def main() -> None:
     oracle_table(args, show)
     step_table(args, show)
     if args.out is not None:
-        args.out.write_text(into(args.out.read_text(), "\n".join(lines)))
+        args.out.write_text(between(args.out.read_text(), "\n".join(lines), MARKS))
 
 
 if __name__ == "__main__":

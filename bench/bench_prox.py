@@ -29,6 +29,7 @@ import torch
 
 import lpgd_native
 from lpgd_native.reference import prox as twins
+from marks import between
 
 HERE = Path(__file__).resolve().parent
 
@@ -222,15 +223,6 @@ def line_of(row: Row) -> str:
     return "| " + " | ".join(cells) + " |" + (f" {row.note}" if row.note else "")
 
 
-def into(text: str, table: str) -> str:
-    """`text` with what is between the marks replaced."""
-    head, found, rest = text.partition(MARKS[0])
-    _, closed, tail = rest.partition(MARKS[1])
-    if not found or not closed:
-        raise ValueError(f"there are no lines {MARKS[0]} and {MARKS[1]}")
-    return f"{head}{MARKS[0]}\n{table}\n{MARKS[1]}{tail}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="4096x1000 alone, no torch.compile")
@@ -240,7 +232,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=f"a file with the lines {' and '.join(MARKS)}")
     args = parser.parse_args()
     if args.out is not None:
-        into(args.out.read_text(), "")  # before the measurements, not after
+        between(args.out.read_text(), "", MARKS)  # before the measurements, not after
     torch.set_num_threads(args.threads)
     python = Path(os.environ.get("FASTPROX_PYTHON", HERE / ".venvs/fastprox/bin/python"))
     lines: list[str] = []
@@ -280,7 +272,7 @@ def main() -> None:
         if peer is not None:
             peer.close()
     if args.out is not None:
-        args.out.write_text(into(args.out.read_text(), "\n".join(lines)))
+        args.out.write_text(between(args.out.read_text(), "\n".join(lines), MARKS))
 
 
 if __name__ == "__main__":

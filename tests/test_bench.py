@@ -192,14 +192,16 @@ def test_ours_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert file.read_text().startswith("{")
 
 
-def test_table_of_the_proxes_goes_between_the_marks() -> None:
-    bench = _module("bench_prox")
-    first, last = bench.MARKS
+@pytest.mark.parametrize("name", ["bench_prox", "bench_oracles"])
+def test_tables_go_between_their_marks(name: str) -> None:
+    between, marks = _module("marks").between, _module(name).MARKS
+    first, last = marks
     text = f"before\n{first}\nold\n{last}\nafter\n"
-    assert bench.into(text, "new\nlines") == f"before\n{first}\nnew\nlines\n{last}\nafter\n"
+    assert between(text, "new\nlines", marks) == f"before\n{first}\nnew\nlines\n{last}\nafter\n"
     with pytest.raises(ValueError, match="there are no lines"):
-        bench.into("before\nafter\n", "new")
-    assert bench.into((BENCH.parent / "docs/performance.md").read_text(), "new").count("new\n") >= 1
+        between("before\nafter\n", "new", marks)
+    page = (BENCH.parent / "docs" / "performance.md").read_text()
+    assert f"{first}\nnew\n{last}" in between(page, "new", marks)
 
 
 def test_eit_contenders_agree() -> None:
