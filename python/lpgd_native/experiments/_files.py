@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-__all__ = ["write", "write_text"]
+__all__ = ["write", "write_figure", "write_text"]
 
 
 def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
@@ -33,3 +33,8 @@ def write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write` of text."""
     write(path, lambda file: file.write(text.encode()))
+
+
+def write_figure(path: Path, figure: Any, dpi: int, **options: Any) -> None:
+    """`write` of a matplotlib figure, as PNG."""
+    write(path, lambda file: figure.savefig(file, format="png", dpi=dpi, **options))

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lpgd_native.experiments import require
+from lpgd_native.experiments import _files, require
 from lpgd_native.experiments.runs import Results, table
 from lpgd_native.experiments.sudoku_report import percent
 
@@ -83,5 +83,5 @@ def plot(results: Results, settings: Any, path: Path) -> None:
         axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=100)
+    _files.write_figure(path, figure, dpi=100)
     plt.close(figure)

@@ -158,5 +158,5 @@ def plot(
     axes.set_title("Nonlinear deconvolution, 53 numbers from 12")
     axes.legend(fontsize=8, ncols=2)
     axes.grid(alpha=0.3)
-    _files.write(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    _files.write_figure(path, figure, dpi=130)
     plt.close(figure)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpgd_native.experiments import require
+from lpgd_native.experiments import _files, require
 from lpgd_native.experiments.deconvolution_report import Mean, mean_of
 from lpgd_native.experiments.eit import network
 from lpgd_native.experiments.eit_data import Data, DataSettings, Part
@@ -187,7 +187,7 @@ def plot_errors(
     axes.set_title(title)
     axes.legend(fontsize=8, ncols=2)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=130)
+    _files.write_figure(path, figure, dpi=130)
     plt.close(figure)
 
 
@@ -224,7 +224,7 @@ def show(mesh: Mesh, rows: Sequence[tuple[str, Tensor]], path: Path, titles: boo
         if titles:
             axes_row[0].set_ylabel(label, fontsize=9)
     figure.colorbar(drawn, ax=grid, shrink=0.6, label="conductivity")
-    figure.savefig(path, dpi=120)
+    _files.write_figure(path, figure, dpi=120)
     plt.close(figure)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lpgd_native.experiments import portfolio, portfolio_data, portfolio_study, require
+from lpgd_native.experiments import _files, portfolio, portfolio_data, portfolio_study, require
 from lpgd_native.experiments.deconvolution_report import mean_of
 from lpgd_native.experiments.portfolio import METHODS, TWO_STAGE
 from lpgd_native.experiments.portfolio_data import Splits, Weeks
@@ -219,5 +219,5 @@ def plot(results: Results, settings: Settings, path: Path) -> None:
         axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=100)
+    _files.write_figure(path, figure, dpi=100)
     plt.close(figure)

@@ -269,8 +269,5 @@ def plot(study: Study, path: Path) -> None:
         fontsize=9,
         color="#444444",
     )
-    _files.write(
-        path,
-        lambda file: figure.savefig(file, format="png", dpi=100, pil_kwargs={"optimize": True}),
-    )
+    _files.write_figure(path, figure, dpi=100, pil_kwargs={"optimize": True})
     plt.close(figure)

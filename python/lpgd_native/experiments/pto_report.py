@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lpgd_native.experiments import require
+from lpgd_native.experiments import _files, require
 from lpgd_native.experiments.deconvolution_report import Mean
 from lpgd_native.experiments.runs import Results, Run, table
 
@@ -162,7 +162,7 @@ def plot(results: Results, settings: Any, path: Path) -> None:
         plt.Line2D([], [], marker="o", ls="", color=c, label=by) for by, c in COLOURS.items()
     ]
     figure.legend(handles=handles, frameon=False, ncols=2, loc="outside lower center")
-    figure.savefig(path, dpi=100)
+    _files.write_figure(path, figure, dpi=100)
     plt.close(figure)
 
 

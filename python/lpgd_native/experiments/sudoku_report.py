@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lpgd_native.experiments import require
+from lpgd_native.experiments import _files, require
 from lpgd_native.experiments.deconvolution_report import Mean, mean_of
 from lpgd_native.experiments.runs import Results, Run, curves, table
 
@@ -226,5 +226,5 @@ def plot(results: Results, settings: Any, path: Path) -> None:
             axes.spines[["top", "right"]].set_visible(False)
         left.legend(frameon=False, fontsize=7)
         middle.legend(frameon=False, fontsize=7)
-    figure.savefig(path, dpi=100)
+    _files.write_figure(path, figure, dpi=100)
     plt.close(figure)
