@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +16,18 @@ WORKER = Path(__file__).with_name("scale_out_worker.py")
 def run(folder: Path, processes: int, die_at: int = -1) -> dict[str, torch.Tensor]:
     """The weights that training with so many processes ends with."""
     folder.mkdir()
-    subprocess.run(
+    done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "1"),
             *("--nproc-per-node", str(processes), str(WORKER), str(folder), str(die_at)),
         ],
-        check=True,
         timeout=300,
+        # a store for every attempt: in a shared one the second finds the addresses of dead processes
+        env={**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr
     return torch.load(folder / "final.pt", weights_only=True)
 
 
