@@ -22,7 +22,7 @@ def run(folder: Path, processes: int, die_at: int = -1) -> dict[str, torch.Tenso
             *("--nproc-per-node", str(processes), str(WORKER), str(folder), str(die_at)),
         ],
         timeout=300,
-        # a store for every attempt: in a shared one the second finds the addresses of dead processes
+        # a store for every attempt: a shared one has the addresses of dead processes
         env={**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         capture_output=True,
         text=True,
