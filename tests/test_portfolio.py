@@ -33,13 +33,7 @@ def make_prices(first="1998-01-01", last="2014-06-30", n=4, seed=0):
     return days, tuple("ABCDEFGH"[:n]), 50 * np.cumprod(1 + daily, axis=0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The problems are tiny: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,7 @@ from studies import check_command
 TINY = replace(constraints.QUICK, variables=4, train=40, test=20, epochs=1, evaluations=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The programs are tiny: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("kind", constraints.BOUNDS)

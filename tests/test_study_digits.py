@@ -24,13 +24,7 @@ TINY = replace(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The networks are tiny: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_rows_hold_different_digits_and_their_ranks():

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from lpgd_native.experiments import portfolio_data, portfolio_folds, runs
 from lpgd_native.experiments.portfolio import METHODS, Candidate
@@ -28,13 +27,7 @@ TINY = portfolio_folds.Settings(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The problems are tiny: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

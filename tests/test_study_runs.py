@@ -14,7 +14,7 @@ import pytest
 
 from lpgd_native import cli
 from lpgd_native.experiments import _files, registry, runs
-from lpgd_native.experiments.runs import GRID, Options, Results, batch_indices, run_name
+from lpgd_native.experiments.runs import GRID, Options, Results, batch_of, run_name
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,14 @@ def test_names_are_file_names():
 
 def test_batches_cover_the_data_in_an_order_for_each_pass_and_seed():
     for start in (0, 4):
-        seen = [int(i) for t in range(start, start + 4) for i in batch_indices(t, 20, 5, seed=1)]
+        seen = [int(i) for t in range(start, start + 4) for i in batch_of(t, 20, 5, seed=1)]
         assert sorted(seen) == list(range(20))
     first, second, other = (
-        batch_indices(t, 20, 5, seed=s).tolist() for t, s in ((0, 1), (4, 1), (0, 2))
+        batch_of(t, 20, 5, seed=s).tolist() for t, s in ((0, 1), (4, 1), (0, 2))
     )
     assert first != second
     assert first != other
-    assert len(batch_indices(7, 3, 5, seed=0)) == 3  # a batch that is larger than the data
+    assert len(batch_of(7, 3, 5, seed=0)) == 3  # a batch that is larger than the data
 
 
 def test_paired_differences():

@@ -19,13 +19,7 @@ TINY = replace(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The problems are tiny: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # puzzles

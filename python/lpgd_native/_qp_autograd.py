@@ -17,7 +17,7 @@ from lpgd_native._qp_forward import implicit_tangents, lpgd_tangents, tau_of
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
 from lpgd_native._qp_ops import IMPLICIT_RANKS, POINT_RANKS
 from lpgd_native.gradients import LPGD, AutoTau
-from lpgd_native.status import GradientStatus
+from lpgd_native.status import fallbacks_in
 
 __all__ = ["Options", "solve"]
 
@@ -223,24 +223,13 @@ def _inspectable(tensor: Tensor) -> bool:
 
 
 def _warn_of_fallbacks(status: Tensor, options: Options) -> None:
-    if not _inspectable(status) or not bool(status.any()):
-        return
-    counts = torch.bincount(status, minlength=4).tolist()
-    parts = [
-        f"{counts[code]} {text}"
-        for code, text in (
-            (GradientStatus.OTHER_SIDE, "used the other side alone"),
-            (GradientStatus.SHRUNK, "used a smaller tau"),
-            (GradientStatus.ZERO, "got a zero gradient"),
+    if _inspectable(status) and (told := fallbacks_in(status)):
+        warnings.warn(
+            f"{options.name}: perturbed problems had no solution: {told}. A smaller tau, or "
+            "rho > 0, keeps the perturbed problem bounded.",
+            RuntimeWarning,
+            stacklevel=2,
         )
-        if counts[code]
-    ]
-    warnings.warn(
-        f"{options.name}: perturbed problems had no solution: of {status.numel()} items "
-        f"{', '.join(parts)}. A smaller tau, or rho > 0, keeps the perturbed problem bounded.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
 
 
 def _warn_of_small_tau(q: Tensor | None, grads: list[Tensor | None], options: Options) -> None:

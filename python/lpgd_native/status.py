@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import torch
 
-__all__ = ["GradientStatus", "SolverError", "Status", "raise_on_failure"]
+__all__ = ["GradientStatus", "SolverError", "Status", "fallbacks_in", "raise_on_failure"]
 
 
 class Status(IntEnum):
@@ -37,6 +37,13 @@ class GradientStatus(IntEnum):
     """No perturbed problem was solved: the gradient is zero."""
 
 
+_FALLBACKS = {
+    GradientStatus.OTHER_SIDE: "used the other side alone",
+    GradientStatus.SHRUNK: "used a smaller tau",
+    GradientStatus.ZERO: "got a zero gradient",
+}
+
+
 class SolverError(RuntimeError):
     """Raised with ``throw=True`` when items of the batch failed; ``items`` maps index to status."""
 
@@ -58,3 +65,12 @@ def raise_on_failure(name: str, status: torch.Tensor) -> None:
     raise SolverError(
         f"{name}: {len(items)} of {status.numel()} items failed: {shown}{more}", items
     )
+
+
+def fallbacks_in(status: torch.Tensor) -> str:
+    """What a warning says of gradient statuses, "of 8 items 2 used a smaller tau"; "" if all OK."""
+    if not bool(status.any()):
+        return ""
+    counts = torch.bincount(status.flatten(), minlength=len(GradientStatus)).tolist()
+    parts = [f"{counts[code]} {text}" for code, text in _FALLBACKS.items() if counts[code]]
+    return f"of {status.numel()} items {', '.join(parts)}"

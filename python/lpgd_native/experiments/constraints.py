@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from lpgd_native.experiments import require
 from lpgd_native.experiments.constraints_report import BOX, markdown, plot
-from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices, seeded, seeds_of
+from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_of, seeded, seeds_of
 from lpgd_native.gradients import LPGD, CombOpt
 from lpgd_native.oracles import LPOracle, OracleLayer
 from lpgd_native.qp import solve_lp
@@ -230,7 +230,7 @@ def train(run: Run, settings: Settings, log: Log) -> dict[str, Any]:
     figures = evaluate(model, data)
     log(0, {"seconds": 0.0, **figures})
     for step in range(1, steps + 1):
-        index = batch_indices(step - 1, settings.train, settings.batch, run["seed"])
+        index = batch_of(step - 1, settings.train, settings.batch, run["seed"])
         begun = time.perf_counter()
         with warnings.catch_warnings():  # of perturbed relaxations without a solution
             warnings.filterwarnings("ignore", message=".*perturbed.*", category=RuntimeWarning)

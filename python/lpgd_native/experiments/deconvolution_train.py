@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lpgd_native.experiments import _files
 from lpgd_native.experiments.deconvolution import Data, Network, Settings
+from lpgd_native.experiments.fit import Report, batch_of, fit, read_result
 from lpgd_native.operators import VolterraDeconvolution
 
 __all__ = ["processes", "run_name", "train"]
-
-Report = Callable[[int, dict[str, float]], None]  # step, values
 
 
 class processes:
@@ -84,10 +81,8 @@ def train(
     name = run_name(spec, a, seed)
     result_file, state_file = folder / f"{name}.json", folder / f"{name}.pt"
     wanted = json.loads(json.dumps(asdict(settings)))
-    if result_file.exists():
-        found: dict[str, Any] = json.loads(result_file.read_text())
-        if found["settings"] == wanted:
-            return found
+    if (found := read_result(result_file, wanted)) is not None:
+        return found
     if settings.batch % group.count:
         raise ValueError(f"batch {settings.batch} can't be shared out over {group.count} processes")
     device = group.device
@@ -97,67 +92,29 @@ def train(
     model: nn.Module = plain
     if group.count > 1:
         model = DistributedDataParallel(plain, broadcast_buffers=False)
-    optimizer = torch.optim.Adam(
-        plain.parameters(), lr=settings.learning_rate, betas=settings.betas
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     signals = data.train[: max(settings.batch, round(spec.share * len(data.train)))].to(device)
     validation = data.validation.to(device)
-    kept = {k: v.clone() for k, v in plain.state_dict().items()}
-    state: dict[str, Any] = {"step": 0, "best": float("inf"), "best_step": 0, "curve": []}
-    state |= {"seconds": 0.0, "loss": 0.0, "evaluated": 0}
-    if state_file.exists():
-        stored = torch.load(state_file, map_location=device, weights_only=True)
-        if stored["settings"] == wanted:
-            plain.load_state_dict(stored["model"])
-            optimizer.load_state_dict(stored["optimizer"])
-            schedule.load_state_dict(stored["schedule"])
-            kept, state = stored["kept"], stored["state"]
 
-    def save() -> None:
-        if group.rank:
-            return
-        stored = {
-            "settings": wanted,
-            "model": plain.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "kept": kept,
-            "state": state,
-        }
-        _files.write(state_file, lambda file: torch.save(stored, file))
-
-    every = max(1, settings.steps // settings.evaluations)
-    last_saved = begun = time.perf_counter()
-    before = state["seconds"]
-    while state["step"] < settings.steps:
-        step = state["step"]
+    def loss_of(step: int) -> Tensor:
         x = signals[batch_of(step, len(signals), settings.batch, seed)]
         x = x[group.rank :: group.count]
         with torch.no_grad():
             y = operator_on(plain, x)
-        loss = (model(y) - x).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(plain.parameters(), settings.clip)
-        optimizer.step()
-        schedule.step()
-        state["loss"] += float(loss.detach())
-        state["step"] = step = step + 1
-        if step % every == 0 or step == settings.steps:
-            error = evaluate(plain, validation)
-            trained = state["loss"] / (step - state["evaluated"])
-            state["loss"], state["evaluated"] = 0.0, step
-            state["curve"].append([step, trained, error])
-            report(step, {"training": trained, "validation": error})
-            if error < state["best"]:
-                state["best"], state["best_step"] = error, step
-                kept = {k: v.clone() for k, v in plain.state_dict().items()}
-        state["seconds"] = before + time.perf_counter() - begun
-        if time.perf_counter() - last_saved > save_every:
-            save()
-            last_saved = time.perf_counter()
-    plain.load_state_dict(kept)
+        loss: Tensor = (model(y) - x).square().mean()
+        return loss
+
+    state = fit(
+        plain,
+        loss_of,
+        lambda: evaluate(plain, validation),
+        settings,
+        wanted,
+        state_file,
+        report=report,
+        save_every=save_every,
+        saves=group.rank == 0,
+        device=device,
+    )
     result = {
         "network": spec.name,
         "a": a,
@@ -181,18 +138,6 @@ def operator_on(model: nn.Module, x: Tensor) -> Tensor:
     """The data of the model's own operator."""
     y: Tensor = model.operator(x)  # type: ignore[operator]
     return y
-
-
-def batch_of(step: int, count: int, batch: int, seed: int) -> Tensor:
-    """Indices of the batch of a step: every pass over the data has an order of its own.
-
-    A function of the step, so that a resumed run goes on with the batches it would have had.
-    """
-    per_pass = count // batch
-    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + step // per_pass)
-    order = torch.randperm(count, generator=generator)
-    at = step % per_pass * batch
-    return order[at : at + batch]
 
 
 @torch.no_grad()

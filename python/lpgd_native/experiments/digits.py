@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from lpgd_native.experiments import require
 from lpgd_native.experiments.digits_report import markdown, plot
-from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices, seeded, seeds_of
+from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_of, seeded, seeds_of
 from lpgd_native.gradients import IMLE, LPGD, Blackbox, Identity, Perturbed
 from lpgd_native.oracles import OracleLayer, Ranking
 
@@ -187,7 +187,7 @@ def train(run: Run, settings: Settings, log: Log) -> dict[str, Any]:
     figures = evaluate(model, test)
     log(0, {"seconds": 0.0, **figures})
     for step in range(1, settings.epochs * per_epoch + 1):
-        index = batch_indices(step - 1, settings.train, settings.batch, run["seed"])
+        index = batch_of(step - 1, settings.train, settings.batch, run["seed"])
         images, ranks = rows.images[rows.which[index]], rows.ranks[index]
         begun = time.perf_counter()
         loss = loss_of(model(images), ranks)

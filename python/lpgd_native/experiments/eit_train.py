@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from lpgd_native.experiments import _files
-from lpgd_native.experiments.deconvolution_train import batch_of
 from lpgd_native.experiments.eit import Network, Settings
 from lpgd_native.experiments.eit_data import Data, Part
 from lpgd_native.experiments.eit_metrics import (
@@ -25,11 +22,10 @@ from lpgd_native.experiments.eit_metrics import (
     relative_error,
     voltage_error,
 )
+from lpgd_native.experiments.fit import Report, batch_of, fit, read_result
 from lpgd_native.operators import EIT
 
 __all__ = ["measures", "predict", "run_name", "train"]
-
-Report = Callable[[int, dict[str, float]], None]  # step, values
 
 
 def run_name(spec: Network, settings: Settings, size: int, seed: int) -> str:
@@ -60,68 +56,28 @@ def train(
     name = run_name(spec, settings, size, seed)
     result_file, state_file = folder / f"{name}.json", folder / f"{name}.pt"
     wanted = json.loads(json.dumps(asdict(settings)))
-    if result_file.exists():
-        found: dict[str, Any] = json.loads(result_file.read_text())
-        if found["settings"] == wanted:
-            return found
+    if (found := read_result(result_file, wanted)) is not None:
+        return found
     torch.manual_seed(seed)
     model = spec.build(operator)
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, betas=settings.betas
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     x, y, starts = data.train.x[:size], data.train.y[:size], spec.starts(data.train)[:size]
-    kept = {k: v.clone() for k, v in model.state_dict().items()}
-    state: dict[str, Any] = {"step": 0, "best": float("inf"), "best_step": 0, "curve": []}
-    state |= {"seconds": 0.0, "loss": 0.0, "evaluated": 0}
-    if state_file.exists():
-        stored = torch.load(state_file, weights_only=True)
-        if stored["settings"] == wanted:
-            model.load_state_dict(stored["model"])
-            optimizer.load_state_dict(stored["optimizer"])
-            schedule.load_state_dict(stored["schedule"])
-            kept, state = stored["kept"], stored["state"]
-
-    def save() -> None:
-        contents = {
-            "settings": wanted,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "kept": kept,
-            "state": state,
-        }
-        _files.write(state_file, lambda file: torch.save(contents, file))
-
-    every = max(1, settings.steps // settings.evaluations)
     batch = min(settings.batch, size)
-    last_saved = begun = time.perf_counter()
-    before = state["seconds"]
-    while state["step"] < settings.steps:
-        step = state["step"]
+
+    def loss_of(step: int) -> Tensor:
         at = batch_of(step, size, batch, seed)
-        loss = (model(y[at], starts[at]) - x[at]).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        optimizer.step()
-        schedule.step()
-        state["loss"] += float(loss.detach())
-        state["step"] = step = step + 1
-        if step % every == 0 or step == settings.steps:
-            error = float(mse(predict(model, spec, data.validation), data.validation.x).mean())
-            trained = state["loss"] / (step - state["evaluated"])
-            state["loss"], state["evaluated"] = 0.0, step
-            state["curve"].append([step, trained, error])
-            report(step, {"training": trained, "validation": error})
-            if error < state["best"]:
-                state["best"], state["best_step"] = error, step
-                kept = {k: v.clone() for k, v in model.state_dict().items()}
-        state["seconds"] = before + time.perf_counter() - begun
-        if time.perf_counter() - last_saved > save_every:
-            save()
-            last_saved = time.perf_counter()
-    model.load_state_dict(kept)
+        loss: Tensor = (model(y[at], starts[at]) - x[at]).square().mean()
+        return loss
+
+    state = fit(
+        model,
+        loss_of,
+        lambda: float(mse(predict(model, spec, data.validation), data.validation.x).mean()),
+        settings,
+        wanted,
+        state_file,
+        report=report,
+        save_every=save_every,
+    )
     result = {
         "network": spec.name,
         "size": size,
@@ -142,7 +98,7 @@ def train(
             "size": size,
             "elements": operator.domain[0],
             "voltages": operator.range[0],
-            "weights": kept,
+            "weights": model.state_dict(),
         }
         model_file = folder / "models" / f"{name}.pt"
         _files.write(model_file, lambda file: torch.save(contents, file))

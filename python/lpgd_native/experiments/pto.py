@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from lpgd_native.experiments import pto_pyepo
 from lpgd_native.experiments.pto_problems import PROBLEMS, Problem, Sample, make_problem
 from lpgd_native.experiments.pto_report import OURS, THEIRS, markdown, plot
-from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices, seeded, seeds_of
+from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_of, seeded, seeds_of
 from lpgd_native.gradients import IMLE, LPGD, Blackbox, Identity, Perturbed
 from lpgd_native.losses import FenchelYoung, SPOPlus
 from lpgd_native.oracles import OracleLayer
@@ -184,7 +184,7 @@ def train(run: Run, settings: Settings, log: Log) -> dict[str, Any]:
     figures = _evaluate(model, problem)
     log(0, {"seconds": 0.0, **figures})
     for step in range(1, settings.epochs * per_epoch + 1):
-        index = batch_indices(step - 1, settings.train, settings.batch, run["seed"])
+        index = batch_of(step - 1, settings.train, settings.batch, run["seed"])
         batch = Sample(*(part[index] for part in problem.train))
         begun = time.perf_counter()
         loss = loss_of(model(batch.features), batch)

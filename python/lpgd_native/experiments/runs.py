@@ -24,6 +24,7 @@ import torch
 from lpgd_native._build_info import build_info
 from lpgd_native.experiments import _files, require
 from lpgd_native.experiments.deconvolution_report import Mean, mean_of
+from lpgd_native.experiments.fit import batch_of as batch_of
 
 __all__ = [
     "GRID",
@@ -32,7 +33,7 @@ __all__ = [
     "Results",
     "Run",
     "Study",
-    "batch_indices",
+    "batch_of",
     "curves",
     "execute",
     "run_name",
@@ -124,18 +125,6 @@ def fingerprint(settings: Any) -> dict[str, Any]:
     values = {name: value for name, value in asdict(settings).items() if name in kept}
     found: dict[str, Any] = json.loads(json.dumps(values, default=str))
     return found
-
-
-def batch_indices(step: int, count: int, batch: int, seed: int) -> torch.Tensor:
-    """Indices of the batch of a step, each pass over the data in an order of its own.
-
-    The same for all methods of a seed.
-    """
-    per_pass = max(1, count // batch)
-    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + step // per_pass)
-    order = torch.randperm(count, generator=generator)
-    at = step % per_pass * batch
-    return order[at : at + batch]
 
 
 class Results:

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_indices, seeded, seeds_of
+from lpgd_native.experiments.runs import GRID, Log, Options, Run, batch_of, seeded, seeds_of
 from lpgd_native.experiments.sudoku_data import make_puzzles, one_hot, rules
 from lpgd_native.experiments.sudoku_peers import FFOLAYER, FFOSudoku
 from lpgd_native.experiments.sudoku_report import IMPLICIT, markdown, plot
@@ -209,7 +209,7 @@ def train_model(
     log(0, {"epoch": 0.0, "seconds": 0.0, **point})
     training = float("nan")
     for step in range(1, settings.epochs * per_epoch + 1):
-        index = batch_indices(step - 1, settings.train, settings.batch, run["seed"])
+        index = batch_of(step - 1, settings.train, settings.batch, run["seed"])
         puzzles, solutions = data.puzzles[index], data.solutions[index]
         begun = time.perf_counter()
         x, status = model(puzzles)

@@ -15,7 +15,7 @@ from lpgd_native._strategies.lpgd import LPGD
 from lpgd_native._strategies.problem import Problem
 from lpgd_native.oracles.adapter import FunctionOracle
 from lpgd_native.oracles.protocol import Oracle, OracleSolution
-from lpgd_native.status import GradientStatus, SolverError, raise_on_failure
+from lpgd_native.status import SolverError, fallbacks_in, raise_on_failure
 
 __all__ = ["OracleLayer", "as_oracle", "checked_costs", "solve_oracle"]
 
@@ -345,21 +345,9 @@ class _Backward(torch.autograd.Function):
 
 
 def _warn_of_fallbacks(name: str, status: Tensor) -> None:
-    if status.device.type != "cpu" or not bool(status.any()):
-        return
-    counts = torch.bincount(status.flatten(), minlength=4).tolist()
-    parts = [
-        f"{counts[code]} {text}"
-        for code, text in (
-            (GradientStatus.OTHER_SIDE, "used the other side alone"),
-            (GradientStatus.SHRUNK, "used a smaller tau"),
-            (GradientStatus.ZERO, "got a zero gradient"),
+    if status.device.type == "cpu" and (told := fallbacks_in(status)):
+        warnings.warn(
+            f"{name}: the oracle had no solution for perturbed costs: {told}.",
+            RuntimeWarning,
+            stacklevel=2,
         )
-        if counts[code]
-    ]
-    warnings.warn(
-        f"{name}: the oracle had no solution for perturbed costs: of {status.numel()} items "
-        f"{', '.join(parts)}.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
