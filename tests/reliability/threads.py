@@ -82,6 +82,8 @@ _LONG = """
     from lpgd_native import LPGD, Implicit, SolverError, solve_lp, solve_qp, solve_qp_numpy
 
     kind, delay = sys.argv[1], float(sys.argv[2])
+    # a process that a shell starts in the background has SIGINT ignored, and so have its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(2)
     one = random_qp(0, 500, n=20, m=20, p=5, lower=True, upper=True)
     many = one.map(lambda t: t.repeat(60, *[1] * (t.dim() - 1)))
