@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["check_mask", "check_tensors", "under_autocast"]
+__all__ = ["bound_of", "check_mask", "check_tensors", "under_autocast"]
 
 _Data = tuple[Tensor | None, ...]
 _MATRICES = (0, 2, 4)  # P, G, A among the eight arguments
+
+
+def bound_of(bound: Tensor | float | None, q: Any) -> Tensor | None:
+    """A bound given as one number, for all variables of the costs q [..., n]."""
+    number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
+    if not number or not isinstance(q, Tensor) or q.dim() == 0 or not q.is_floating_point():
+        return bound  # type: ignore[return-value]  # what is no tensor is refused by the checks
+    dtype = torch.promote_types(q.dtype, torch.float32)  # half precision is computed in float32
+    return torch.full((q.shape[-1],), float(bound), dtype=dtype, device=q.device)  # type: ignore[arg-type]
 
 
 def under_autocast(data: _Data) -> _Data:
@@ -34,12 +44,17 @@ def check_tensors(name: str, names: Sequence[str], data: _Data, *, sparse: bool 
         if tensor is None and index != 1:
             continue
         if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name}: {arg} must be a torch.Tensor, got {type(tensor).__name__}")
+            hint = " (solve_qp_numpy takes numpy arrays)" if isinstance(tensor, np.ndarray) else ""
+            raise TypeError(
+                f"{name}: {arg} must be a torch.Tensor, got {type(tensor).__name__}{hint}"
+            )
         if tensor.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"{name}: {arg} must be float32 or float64, got {tensor.dtype}")
         csr = sparse and index in _MATRICES
         if not (tensor.layout == torch.strided or (csr and tensor.layout == torch.sparse_csr)):
             wanted = "dense or torch.sparse_csr" if csr else "dense"
+            if not csr and index in _MATRICES and tensor.layout != torch.strided:
+                wanted += ' (sparse matrices: .to_sparse_csr() and method="auto")'
             raise TypeError(f"{name}: {arg} must be {wanted}, got layout {tensor.layout}")
     assert q is not None
     for arg, tensor in zip(names, data, strict=True):

@@ -9,11 +9,12 @@ frozen, so its result does not depend on its neighbours. The loop ends when all 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lpgd_native._strategies.base import count, number
 from lpgd_native.proximal import Function
 from lpgd_native.status import Status
 
@@ -40,19 +41,28 @@ class Result(NamedTuple):
 class _Loop:
     """Iterates until all items are done, and freezes those that are."""
 
-    def __init__(self, name: str, x: Tensor, eps: float, max_iter: int, event_dim: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        x: Tensor,
+        eps: float,
+        max_iter: int,
+        event_dim: int,
+        **steps: float | Tensor,
+    ) -> None:
         if not isinstance(x, Tensor) or not x.dtype.is_floating_point:
             raise ValueError(f"{name}: x0 must be a floating-point tensor [..., n]")
-        if isinstance(event_dim, bool) or not isinstance(event_dim, int) or event_dim < 1:
-            raise ValueError(f"{name}: event_dim must be at least 1, got {event_dim!r}")
+        if x.layout != torch.strided:
+            raise TypeError(f"{name}: x0 must be dense, got layout {x.layout}")
+        number(name, "eps", eps, positive=True)
+        count(name, "max_iter", max_iter)
+        count(name, "event_dim", event_dim)
         if x.dim() < event_dim:
             raise ValueError(
                 f"{name}: x0 must have the {event_dim} dimension(s) of an item, got {list(x.shape)}"
             )
-        if not eps > 0:
-            raise ValueError(f"{name}: eps must be positive, got {eps!r}")
-        if max_iter < 1:
-            raise ValueError(f"{name}: max_iter must be positive, got {max_iter!r}")
+        for arg, value in steps.items():
+            _check_step(name, arg, value, x, event_dim)
         self.eps, self.max_iter = eps, max_iter
         self.lead = x.dim() - event_dim
         items = x.shape[: self.lead]
@@ -100,6 +110,27 @@ class _Loop:
         return bool((self.status != Status.MAX_ITERATIONS).all())
 
 
+def _check_step(name: str, arg: str, value: Any, x: Tensor, event_dim: int) -> None:
+    if not isinstance(value, Tensor):
+        number(name, arg, value, positive=True)
+        return
+    if not value.dtype.is_floating_point or value.layout != torch.strided:
+        got = value.dtype if value.layout == torch.strided else value.layout
+        raise TypeError(
+            f"{name}: {arg} must be a number or a dense floating-point tensor, got {got}"
+        )
+    if value.dim() and value.device != x.device:
+        raise ValueError(f"{name}: {arg} must be on {x.device} as x0 is, got {value.device}")
+    sizes = (*x.shape[: x.dim() - event_dim], *(1,) * event_dim)
+    pairs = zip(reversed(value.shape), reversed(sizes), strict=False)
+    if value.dim() > x.dim() or any(given not in (1, size) for given, size in pairs):
+        ones = ", ".join("1" * event_dim)
+        raise ValueError(
+            f"{name}: {arg} must be a number or [..., {ones}] that broadcasts with x0 "
+            f"{list(x.shape)}, got {list(value.shape)}"
+        )
+
+
 def _check_prox(name: str, **functions: object) -> None:
     """Functions must have what the algorithm calls."""
     for arg, value in functions.items():
@@ -135,12 +166,13 @@ def proximal_gradient(
         event_dim: how many dimensions make an item, 1 for vectors, 2 for images and matrices.
 
     Raises:
-        TypeError: g has no prox. ValueError: settings out of range, too few dimensions.
+        TypeError: g has no prox, x0 or step is neither a number nor a dense tensor of them.
+        ValueError: settings out of range, too few dimensions, a step of another shape.
 
     Source: Parikh & Boyd, Proximal Algorithms, 2014, section 4.2.
     """
     _check_prox("proximal_gradient", g=g)
-    loop = _Loop("proximal_gradient", x0, eps, max_iter, event_dim)
+    loop = _Loop("proximal_gradient", x0, eps, max_iter, event_dim, step=step)
 
     def advance(x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         after = g.prox(x - step * grad(x), step)
@@ -176,7 +208,7 @@ def fista(
     Source: Beck & Teboulle, A Fast Iterative Shrinkage-Thresholding Algorithm, SIIMS 2009.
     """
     _check_prox("fista", g=g)
-    loop = _Loop("fista", x0, eps, max_iter, event_dim)
+    loop = _Loop("fista", x0, eps, max_iter, event_dim, step=step)
 
     def advance(x: Tensor, y: Tensor, speed: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         after = g.prox(y - step * grad(y), step)
@@ -224,7 +256,7 @@ def admm(
     if not 0 < relaxation < 2:
         raise ValueError(f"admm: relaxation must be in (0, 2), got {relaxation!r}")
     _check_prox("admm", f=f, g=g)
-    loop = _Loop("admm", x0, eps, max_iter, event_dim)
+    loop = _Loop("admm", x0, eps, max_iter, event_dim, rho=rho)
 
     def advance(z: Tensor, u: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         x = f.prox(z - u, 1.0 / rho)
@@ -269,7 +301,7 @@ def chambolle_pock(
     """
     _check_prox("chambolle_pock", f=f, g=g)
     dual = g.conjugate()
-    loop = _Loop("chambolle_pock", x0, eps, max_iter, event_dim)
+    loop = _Loop("chambolle_pock", x0, eps, max_iter, event_dim, tau=tau, sigma=sigma)
 
     def advance(x: Tensor, ahead: Tensor, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         y_new = dual.prox(y + sigma * forward(ahead), sigma)

@@ -15,11 +15,11 @@ from lpgd_native._qp_autograd import solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_elastic import Enlarged, checked_penalty
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
-from lpgd_native._qp_tensors import check_mask, check_tensors, under_autocast
+from lpgd_native._qp_tensors import bound_of, check_mask, check_tensors, under_autocast
 from lpgd_native._strategies.lpgd import program_strategy, with_batch
 from lpgd_native._strategies.smoothed import smoothed_program
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit, Smoothed
-from lpgd_native.status import raise_on_failure
+from lpgd_native.status import PROGRAM_ADVICE, raise_on_failure
 
 __all__ = ["DEFAULT_EPS", "DEFAULT_MAX_ITER", "QPSolution", "solve_lp", "solve_qp"]
 
@@ -62,8 +62,8 @@ def solve_qp(
     h: Tensor | None = None,
     A: Tensor | None = None,
     b: Tensor | None = None,
-    lb: Tensor | None = None,
-    ub: Tensor | None = None,
+    lb: Tensor | float | None = None,
+    ub: Tensor | float | None = None,
     *,
     gradient: GradientStrategy | None = None,
     eps: float | None = None,
@@ -85,8 +85,8 @@ def solve_qp(
         q: [..., n]
         G, h: [..., m, n] and [..., m]; an infinite entry of h switches its row off.
         A, b: [..., p, n] and [..., p]; redundant rows are fine.
-        lb, ub: [..., n]; infinite entries are no bounds, lb = ub fixes a variable. Sizes from 1e20
-            on (float32: 1e9) count as infinite, in h too.
+        lb, ub: [..., n], or one number for all variables; infinite entries are no bounds, lb = ub
+            fixes a variable. Sizes from 1e20 on (float32: 1e9) count as infinite, in h too.
         gradient: how to differentiate, ``Implicit()`` or ``LPGD(...)``. None: ``Implicit()`` with
             P; without, where the derivative is zero, ``LPGD(tau=1.0, relative=True)``. Also
             ``Blackbox(lam)``, which is ``LPGD(lam, envelope="lower")``, and ``Smoothed(mu)``,
@@ -142,6 +142,7 @@ def solve_qp(
     """
     if isinstance(gradient, Smoothed):
         P, gradient = smoothed_program("solve_qp", P, q, gradient, None)
+    lb, ub = bound_of(lb, q), bound_of(ub, q)
     settings = (gradient, eps, max_iter, warm_start, throw, method)
     if elastic or elastic_penalty is not None:
         return _solve_elastic(
@@ -156,8 +157,8 @@ def solve_lp(
     h: Tensor | None = None,
     A: Tensor | None = None,
     b: Tensor | None = None,
-    lb: Tensor | None = None,
-    ub: Tensor | None = None,
+    lb: Tensor | float | None = None,
+    ub: Tensor | float | None = None,
     *,
     gradient: GradientStrategy | None = None,
     eps: float | None = None,
@@ -198,6 +199,7 @@ def solve_lp(
     P = None
     if isinstance(gradient, Smoothed):
         P, gradient = smoothed_program("solve_lp", P, c, gradient, integrality)
+    lb, ub = bound_of(lb, c), bound_of(ub, c)
     settings = (gradient, eps, max_iter, warm_start, throw, method)
     if elastic or elastic_penalty is not None:
         return _solve_elastic(
@@ -232,7 +234,7 @@ def _solve(
     if sparse and integrality is None:
         found: SparseSolution = solve_pdhg(name, given, gradient, eps, max_iter, warm_start)
         if throw:
-            raise_on_failure(name, found.status)
+            raise_on_failure(name, found.status, PROGRAM_ADVICE)
         return QPSolution(*found.point, found.status, found.iterations, *found.residuals)
     data, batch = _checked(name, names, given)
     check_settings(name, eps, max_iter)
@@ -274,7 +276,7 @@ def _solve(
         z_lb = zero if lb is None else z_lb
         z_ub = zero if ub is None else z_ub
     if throw:
-        raise_on_failure(name, facts[0])
+        raise_on_failure(name, facts[0], PROGRAM_ADVICE)
     return QPSolution(x, y, z, z_lb, z_ub, *facts)
 
 

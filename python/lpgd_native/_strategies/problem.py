@@ -99,8 +99,14 @@ class Problem:
         return value.expand(*batch, *core).reshape(-1, *core)[index]
 
     def _checked(self, solution: Any, costs: Tensor) -> tuple[Tensor, Tensor]:
-        x, status, self._objective = solution.x, solution.status, solution.objective
         name = type(self.oracle).__name__
+        try:
+            x, status, self._objective = solution.x, solution.status, solution.objective
+        except AttributeError:
+            raise TypeError(
+                f"{name}.solve must return an OracleSolution(x, objective, status), got "
+                f"{type(solution).__name__}"
+            ) from None
         if x.shape != costs.shape:
             raise ValueError(
                 f"{name}: solutions must have the shape of the costs, {list(costs.shape)}, got "
