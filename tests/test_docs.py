@@ -90,6 +90,8 @@ def test_schemas_are_those_of_the_operators() -> None:
         "implicit_qp",
         "outer_sum",
         "solve_sparse_qp",
+        "highs_solve",
+        "highs_resolve",
         "oracle_assignment",
         "oracle_grid_path",
         "oracle_dag_path",
@@ -107,6 +109,19 @@ def test_schemas_are_those_of_the_operators() -> None:
     }
     for name, text in quoted.items():
         assert f"lpgd::{text}" == str(getattr(torch.ops.lpgd, name).default._schema)
+
+
+def test_every_operator_is_described() -> None:
+    """By name; those of the GRU by their twin, a backward op beside its forward."""
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("ops.md", "networks.md"))
+    names = {
+        schema.name.removeprefix("lpgd::")
+        for schema in torch._C._jit_get_all_schemas()
+        if schema.name.startswith("lpgd::")
+    }
+    assert len(names) > 30
+    told = {name.replace("gru_", "lstm_").removesuffix("_backward") for name in names}
+    assert not {name for name in told if name not in text}
 
 
 def test_constants_are_those_of_the_code() -> None:

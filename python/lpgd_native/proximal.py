@@ -114,7 +114,7 @@ class Zero(Function):
 
 @dataclass(frozen=True, eq=False)
 class L1(Function):
-    """Sum of weight_i |x_i|."""
+    """Sum of weight_i |x_i|; weight: a number or [..., n], >= 0."""
 
     weight: Number = 1.0
 
@@ -129,7 +129,7 @@ class L1(Function):
 
 @dataclass(frozen=True, eq=False)
 class L0(Function):
-    """Sum of weight_i [x_i != 0]; not convex."""
+    """Sum of weight_i [x_i != 0]; weight: a number or [..., n], >= 0. Not convex."""
 
     weight: Number = 1.0
 
@@ -148,7 +148,7 @@ class L0(Function):
 
 @dataclass(frozen=True, eq=False)
 class SquaredL2(Function):
-    """weight / 2 ||x||^2."""
+    """weight / 2 ||x||^2; weight: a number or [..., n], >= 0."""
 
     weight: Number = 1.0
 
@@ -163,7 +163,7 @@ class SquaredL2(Function):
 
 @dataclass(frozen=True, eq=False)
 class ElasticNet(Function):
-    """weight_l1 ||x||_1 + weight_l2 / 2 ||x||^2."""
+    """weight_l1 ||x||_1 + weight_l2 / 2 ||x||^2; weights: numbers or [..., n], >= 0."""
 
     weight_l1: Number
     weight_l2: Number
@@ -225,7 +225,7 @@ class TotalVariation(Function):
 
 @dataclass(frozen=True, eq=False)
 class SortedL1(Function):
-    """Sum of weights_k |x|_(k), weights not increasing."""
+    """Sum of weights_k |x|_(k), |x|_(1) the largest; weights [n], >= 0, not increasing."""
 
     weights: Tensor
 
@@ -286,7 +286,7 @@ class TotalVariation2D(Function):
 
 @dataclass(frozen=True, eq=False)
 class Box(Function):
-    """The indicator of lower <= x <= upper."""
+    """The indicator of lower <= x <= upper; bounds: numbers or [..., n], infinite for none."""
 
     lower: Number = -math.inf
     upper: Number = math.inf
@@ -387,7 +387,7 @@ class Conjugate(Function):
 
 @dataclass(frozen=True, eq=False)
 class Translated(Function):
-    """x -> f(x - by)."""
+    """x -> f(x - by), by [..., n]."""
 
     f: Function
     by: Tensor
@@ -403,7 +403,7 @@ class Translated(Function):
 
 @dataclass(frozen=True, eq=False)
 class Scaled(Function):
-    """x -> outer f(inner x), outer >= 0, inner != 0."""
+    """x -> outer f(inner x); outer: a number or [..., 1], >= 0; inner: a number, not 0."""
 
     f: Function
     outer: Number = 1.0

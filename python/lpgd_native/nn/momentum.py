@@ -278,7 +278,7 @@ class _Recurrent(Momentum):
         return v, (h, *gradients)
 
     def _plain(self, g: Tensor, state: State) -> tuple[Tensor, State]:
-        """H' = tanh(W g + U h + b), or without the tanh."""
+        """The state h' = tanh(W g + U h + b), or without the tanh."""
         sequence = (*state[1:], g) if self.slot.mode == "history" else (g,)
         weights, states = self.weights, list(state[0].unbind(0))
         for x in sequence:
