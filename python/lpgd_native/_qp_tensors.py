@@ -1,4 +1,4 @@
-"""Checks of the QP's arguments as tensors; shapes are looked at in `_qp_checks`."""
+"""Checks of the QP's arguments as tensors; the shapes are the business of `_qp_checks`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["bound_of", "check_mask", "check_tensors", "under_autocast"]
+from lpgd_native._qp_checks import check_shapes
+from lpgd_native.gradients import LPGD
+
+__all__ = [
+    "bound_of",
+    "check_mask",
+    "check_tensors",
+    "checked",
+    "integral_of",
+    "under_autocast",
+]
 
 _Data = tuple[Tensor | None, ...]
 _MATRICES = (0, 2, 4)  # P, G, A among the eight arguments
@@ -81,3 +91,59 @@ def check_mask(name: str, mask: Any, n: int) -> None:
             f"{name}: integrality must be [n] with n = {n}, shared by the batch, "
             f"got {list(mask.shape)}"
         )
+
+
+def integral_of(
+    name: str, data: _Data, mask: Tensor, method: str, gradient: Any
+) -> tuple[int, ...]:
+    """Numbers of the variables that are whole; raises what does not go with them."""
+    check_mask(name, mask, data[1].shape[-1])  # type: ignore[union-attr]
+    if method not in ("auto", "highs"):
+        raise ValueError(f'{name}: integrality needs method="highs", got method={method!r}')
+    integral = tuple(mask.nonzero().flatten().tolist())
+    if not integral:
+        return ()
+    moving = any(t is not None and t.requires_grad for t in data)
+    if moving and not isinstance(gradient, LPGD):
+        raise ValueError(
+            f"{name}: an integer program has no derivative; with integrality, gradient must be "
+            f"LPGD(...), got {gradient!r}"
+        )
+    for arg, tensor in zip(("G", "h", "A", "b", "lb", "ub"), data[2:], strict=True):
+        if tensor is not None and tensor.requires_grad:
+            raise ValueError(
+                f"{name}: with integrality only the costs have a gradient (there are no "
+                f"multipliers), but {arg} requires one; detach it"
+            )
+    return integral
+
+
+# batch shapes of arguments that have passed the checks, by all that the checks look at: a training
+# loop brings the same shapes again and again
+_SEEN: dict[tuple[object, ...], tuple[int, ...]] = {}
+_MOST_SEEN = 256
+
+
+def checked(
+    name: str, names: tuple[str, ...], given: _Data
+) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """The arguments with empty blocks made None, and the batch shape."""
+    key = None
+    if not torch.compiler.is_compiling():
+        try:
+            key = (
+                name,
+                *[t if t is None else (t.shape, t.dtype, t.device, t.layout) for t in given],
+            )
+            seen = _SEEN.get(key)
+        except (AttributeError, TypeError):  # no tensors, or sizes that are symbols
+            key = seen = None
+        if seen is not None:
+            return given, seen
+    check_tensors(name, names, given)
+    data, batch = check_shapes(name, names, given)
+    if key is not None and all(a is b for a, b in zip(data, given, strict=True)):
+        if len(_SEEN) >= _MOST_SEEN:
+            _SEEN.clear()
+        _SEEN[key] = batch
+    return data, batch

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +14,14 @@ from lpgd_native._qp_autograd import solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_elastic import Enlarged, checked_penalty
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
-from lpgd_native._qp_tensors import bound_of, check_mask, check_tensors, under_autocast
+from lpgd_native._qp_tensors import (
+    bound_of,
+    check_tensors,
+    checked,
+    integral_of,
+    under_autocast,
+)
+from lpgd_native._qp_warm_start import start_of
 from lpgd_native._strategies.lpgd import program_strategy, with_batch
 from lpgd_native._strategies.smoothed import smoothed_program
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit, Smoothed
@@ -236,7 +242,7 @@ def _solve(
         if throw:
             raise_on_failure(name, found.status, PROGRAM_ADVICE)
         return QPSolution(*found.point, found.status, found.iterations, *found.residuals)
-    data, batch = _checked(name, names, given)
+    data, batch = checked(name, names, given)
     check_settings(name, eps, max_iter)
     if gradient is None:
         gradient = Implicit() if P is not None else _LP_GRADIENT
@@ -244,7 +250,7 @@ def _solve(
         gradient = with_batch(name, gradient, batch, P is not None)
     integral: tuple[int, ...] = ()
     if integrality is not None:
-        integral = _integral(name, data, integrality, method, gradient)
+        integral = integral_of(name, data, integrality, method, gradient)
     if method == "auto":
         method = "highs" if integral else "ipm"
     solver = METHODS.get(method)
@@ -260,7 +266,7 @@ def _solve(
         None if t is None else flatten_batch(t, rank, batch)
         for t, rank in zip(data, DATA_RANKS, strict=True)
     )
-    start = NO_POINT if warm_start is None else _start(name, warm_start, data, batch)
+    start = NO_POINT if warm_start is None else start_of(name, warm_start, data, batch)
     options = Options(name, gradient, eps, max_iter, method, integral)
     *point, status, iterations, residuals = solve(flat, options, start)
     if integral:
@@ -280,45 +286,9 @@ def _solve(
     return QPSolution(x, y, z, z_lb, z_ub, *facts)
 
 
-def _start(
-    name: str, warm_start: QPSolution, data: tuple[Tensor | None, ...], batch: tuple[int, ...]
-) -> tuple[Tensor | None, ...]:
-    """x, y, z, z_lb, z_ub of a given solution, [prod(batch), ...] and without history."""
-    _, q, G, _, A, _, lb, ub = data
-    assert q is not None
-    n, items = q.shape[-1], math.prod(batch)
-    p, m = (0 if t is None else t.shape[-2] for t in (A, G))
-    sizes = {"x": n, "y": p, "z": m, "z_lb": n, "z_ub": n}
-    out: list[Tensor | None] = []
-    for part, size in sizes.items():
-        tensor = getattr(warm_start, part, None)
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"{name}: warm_start must be a QPSolution, got {type(warm_start).__name__}"
-            )
-        if tensor.dtype != q.dtype or tensor.device != q.device:
-            raise TypeError(
-                f"{name}: warm_start.{part} must be {q.dtype} on {q.device}, as the problem, "
-                f"got {tensor.dtype} on {tensor.device}"
-            )
-        try:
-            rows = tensor.detach().expand(*batch, size)
-        except RuntimeError:
-            raise ValueError(
-                f"{name}: warm_start.{part} must be {[*batch, size]} or broadcast to it, "
-                f"got {list(tensor.shape)}"
-            ) from None
-        absent = (part == "z_lb" and lb is None) or (part == "z_ub" and ub is None)
-        out.append(rows[..., :0].reshape(items, 0) if absent else rows.reshape(items, size))
-    return tuple(None if t is None else t.contiguous() for t in out)
-
-
-_Data = tuple[Tensor | None, ...]
-
-
 def _solve_elastic(
     name: str,
-    given: _Data,
+    given: tuple[Tensor | None, ...],
     settings: tuple[
         GradientStrategy | None, float | None, int | None, QPSolution | None, bool, str
     ],
@@ -348,61 +318,5 @@ def _solve_elastic(
     )
 
 
-def _integral(
-    name: str, data: _Data, mask: Tensor, method: str, gradient: GradientStrategy
-) -> tuple[int, ...]:
-    """Numbers of the variables that are whole; raises what does not go with them."""
-    check_mask(name, mask, data[1].shape[-1])  # type: ignore[union-attr]
-    if method not in ("auto", "highs"):
-        raise ValueError(f'{name}: integrality needs method="highs", got method={method!r}')
-    integral = tuple(mask.nonzero().flatten().tolist())
-    if not integral:
-        return ()
-    moving = any(t is not None and t.requires_grad for t in data)
-    if moving and not isinstance(gradient, LPGD):
-        raise ValueError(
-            f"{name}: an integer program has no derivative; with integrality, gradient must be "
-            f"LPGD(...), got {gradient!r}"
-        )
-    for arg, tensor in zip(("G", "h", "A", "b", "lb", "ub"), data[2:], strict=True):
-        if tensor is not None and tensor.requires_grad:
-            raise ValueError(
-                f"{name}: with integrality only the costs have a gradient (there are no "
-                f"multipliers), but {arg} requires one; detach it"
-            )
-    return integral
-
-
 def _listed_methods() -> str:
     return ", ".join(f'"{known}"' for known in ("auto", *METHODS, "pdhg"))
-
-
-# batch shapes of arguments that have passed the checks, by all that the checks look at: a training
-# loop brings the same shapes again and again
-_SEEN: dict[tuple[object, ...], tuple[int, ...]] = {}
-_MOST_SEEN = 256
-
-
-def _checked(
-    name: str, names: tuple[str, ...], given: _Data
-) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """The arguments with empty blocks made None, and the batch shape."""
-    key = None
-    if not torch.compiler.is_compiling():
-        try:
-            key = (
-                name,
-                *[t if t is None else (t.shape, t.dtype, t.device, t.layout) for t in given],
-            )
-            seen = _SEEN.get(key)
-        except (AttributeError, TypeError):  # no tensors, or sizes that are symbols
-            key = seen = None
-        if seen is not None:
-            return given, seen
-    check_tensors(name, names, given)
-    data, batch = check_shapes(name, names, given)
-    if key is not None and all(a is b for a, b in zip(data, given, strict=True)):
-        if len(_SEEN) >= _MOST_SEEN:
-            _SEEN.clear()
-        _SEEN[key] = batch
-    return data, batch
