@@ -51,7 +51,7 @@ class QPSolution(NamedTuple):
     status: Tensor
     """[...] int32, see Status"""
     iterations: Tensor
-    """[...] int32, interior-point iterations"""
+    """[...] int32, of the method: interior-point, simplex (HiGHS) or first-order (PDHG) steps"""
     primal_residual: Tensor
     """[...] largest violation of a constraint (of a point that was not polished: an upper bound);
     infinite, as the next two, where there is no point"""
@@ -89,8 +89,10 @@ def solve_qp(
         P: [..., n, n] positive semidefinite; only its symmetric part (P + P') / 2 is used.
             None: an LP.
         q: [..., n]
-        G, h: [..., m, n] and [..., m]; an infinite entry of h switches its row off.
-        A, b: [..., p, n] and [..., p]; redundant rows are fine.
+        G: [..., m, n]
+        h: [..., m]; an infinite entry switches its row of G off.
+        A: [..., p, n]; redundant rows are fine.
+        b: [..., p]
         lb, ub: [..., n], or one number for all variables; infinite entries are no bounds, lb = ub
             fixes a variable. Sizes from 1e20 on (float32: 1e9) count as infinite, in h too.
         gradient: how to differentiate, ``Implicit()`` or ``LPGD(...)``. None: ``Implicit()`` with
@@ -143,8 +145,11 @@ def solve_qp(
     gradient of P is symmetric. Conventions at kinks are those of the strategy. Forward mode and
     vmap work; a second derivative raises.
 
-    Method: Mehrotra's predictor-corrector interior point, bounds as diagonals, static
-    regularisation with iterative refinement, then active-set iterations from its result.
+    Method: an interior-point predictor-corrector, bounds as diagonals, static regularisation with
+    iterative refinement, then active-set iterations from its result.
+
+    Source: Mehrotra, SIAM J. Optim. 1992; Hintermueller, Ito & Kunisch, SIAM J. Optim. 2002 (active
+    set); Paulus, Martius & Musil, ICML 2024 (LPGD); Amos & Kolter, ICML 2017 (implicit).
     """
     if isinstance(gradient, Smoothed):
         P, gradient = smoothed_program("solve_qp", P, q, gradient, None)

@@ -29,6 +29,15 @@ class ConvBlock:
 
     Defaults of DuNets-RMA: kernel 3, zero padding, 32 channels, PReLU with one slope a layer,
     torch's initial values; primal blocks have 4 convolutions, dual blocks 3.
+
+    Args:
+        width: channels between the convolutions
+        depth: number of convolutions
+        kernel: their size, odd, in each of the one or two dimensions of a signal
+        activation: "prelu", "relu", "tanh", "silu" or "leaky_relu"
+
+    Raises:
+        ValueError: another activation, sizes below 1, an even kernel.
     """
 
     width: int = 32
