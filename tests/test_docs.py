@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import lpgd_native  # noqa: F401  registers torch.ops.lpgd
+import lpgd_native
 from _build_tree import ROOT
 
 PAGES = [
@@ -122,6 +122,15 @@ def test_every_operator_is_described() -> None:
     assert len(names) > 30
     told = {name.replace("gru_", "lstm_").removesuffix("_backward") for name in names}
     assert not {name for name in told if name not in text}
+
+
+def test_proximal_operators_are_counted_and_listed() -> None:
+    names = [name for name in dir(lpgd_native) if name.startswith(("prox_", "project_"))]
+    for page in ("README.md", "docs/index.md"):
+        assert f"{len(names)} proximal operators" in (ROOT / page).read_text()
+    for page in ("ops.md", "reference/prox.md"):
+        text = (ROOT / "docs" / page).read_text()
+        assert not [name for name in names if name not in text]
 
 
 def test_constants_are_those_of_the_code() -> None:
