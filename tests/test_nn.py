@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from cases import NAMES, random_lp, random_qp
-from lpgd_native import LPGD, Implicit, SolverError, solve_lp, solve_qp
+from lpgd_native import (
+    LPGD,
+    Identity,
+    Implicit,
+    LPOracle,
+    OracleLayer,
+    QPOracle,
+    Smoothed,
+    SolverError,
+    solve_lp,
+    solve_qp,
+)
 from lpgd_native.nn import LPLayer, QPLayer
 
 QP = random_qp(120, 3, n=4, m=3, p=1, lower=True, upper=True)
@@ -49,6 +60,23 @@ def test_a_number_bounds_all_variables():
     torch.testing.assert_close(x, solve_lp(c, A=one, b=right, lb=torch.zeros(4).double()).x)
     mapped = torch.func.vmap(lambda q: solve_lp(q, A=one, b=right, lb=0.0).x)(QP.q)
     torch.testing.assert_close(mapped, x.detach())
+
+
+@pytest.mark.parametrize("gradient", [None, Smoothed(0.5), Smoothed(0.5, "entropic"), Identity()])
+def test_a_number_bounds_all_variables_of_an_oracle(gradient):
+    one, right = torch.ones(1, 4).double(), torch.ones(1).double()
+    found = []
+    for lb in (0.0, torch.zeros(4).double()):
+        c = QP.q.clone().requires_grad_()
+        layer = OracleLayer(LPOracle(A=one, b=right, lb=lb), gradient)
+        x = layer(c).x
+        x[:, 0].square().sum().backward()
+        found.append((x, c.grad))
+    assert_equal(*found)
+    assert_equal(
+        QPOracle(QP.P[0], lb=-1, ub=1).solve(QP.q),
+        QPOracle(QP.P[0], lb=-torch.ones_like(QP.q), ub=torch.ones_like(QP.q)).solve(QP.q),
+    )
 
 
 def test_a_cost_in_the_place_of_P():

@@ -18,6 +18,7 @@ __all__ = [
     "check_tensors",
     "checked",
     "integral_of",
+    "is_number",
     "under_autocast",
 ]
 
@@ -25,10 +26,18 @@ _Data = tuple[Tensor | None, ...]
 _MATRICES = (0, 2, 4)  # P, G, A among the eight arguments
 
 
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def bound_of(bound: Tensor | float | None, q: Any) -> Tensor | None:
     """A bound given as one number, for all variables of the costs q [..., n]."""
-    number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
-    if not number or not isinstance(q, Tensor) or q.dim() == 0 or not q.is_floating_point():
+    if (
+        not is_number(bound)
+        or not isinstance(q, Tensor)
+        or q.dim() == 0
+        or not q.is_floating_point()
+    ):
         return bound  # type: ignore[return-value]  # what is no tensor is refused by the checks
     dtype = torch.promote_types(q.dtype, torch.float32)  # half precision is computed in float32
     return torch.full((q.shape[-1],), float(bound), dtype=dtype, device=q.device)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lpgd_native._qp_tensors import is_number
 from lpgd_native.gradients import GradientStrategy
 from lpgd_native.qp import QPSolution, solve_lp, solve_qp
 
@@ -32,7 +33,7 @@ class _ProgramLayer(nn.Module):
         for name, value in blocks.items():
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
-            elif isinstance(value, (int, float)) and name in ("lb", "ub"):
+            elif name in ("lb", "ub") and is_number(value):
                 setattr(self, name, value)
             else:
                 self.register_buffer(name, value)
