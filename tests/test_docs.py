@@ -4,14 +4,20 @@ the code is what the code says.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.optimize
 import torch
 
 import lpgd_native
 from _build_tree import ROOT
+from transforms import forward_mode
 
 PAGES = [
     ROOT / "README.md",
@@ -49,6 +55,7 @@ def test_there_are_examples() -> None:
     }
 
 
+@forward_mode
 @pytest.mark.parametrize(("page", "line", "code"), EXAMPLES)
 def test_example_runs(page: Path, line: int, code: str) -> None:
     source = "\n" * line + code  # so that a traceback shows the page's own line numbers
@@ -75,6 +82,57 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", _prose(there), re.MULTILINE)
             assert anchor in map(_anchor, headings), f"{page.name}: {target}"
+
+
+def _docstring_examples() -> dict[str, str]:
+    """What stands under ``Example::`` in the docstrings of the public modules."""
+    modules = [
+        lpgd_native,
+        *(getattr(lpgd_native, name) for name in ("nn", "operators", "oracles", "losses")),
+        *(importlib.import_module(f"lpgd_native.{name}") for name in ("cvxpy", "gradients")),
+    ]
+    found = {}
+    for module in modules:
+        for name, value in vars(module).items():
+            text = inspect.getdoc(value) or ""
+            if getattr(value, "__module__", "").startswith("lpgd_native") and "Example::" in text:
+                code = re.split(r"\n(?=\S)", text.partition("Example::\n")[2].strip("\n"))[0]
+                found[name] = textwrap.dedent(code)
+    return found
+
+
+# what an example takes from its surroundings
+SURROUNDINGS = {
+    "FunctionOracle": {},
+    "OracleLayer": {"network": torch.nn.Linear(7, 5), "images": torch.rand(2, 7)},
+    "QPLayer": {"network": torch.nn.Linear(7, 3), "features": torch.rand(2, 7)},
+    "LPLayer": {"network": torch.nn.Linear(7, 4), "features": torch.rand(2, 7)},
+    "TorchOperator": {"x": torch.rand(2, 5), "y": torch.rand(2, 3)},
+    "CvxpyLayer": {},
+    "solver": {},
+}
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_examples_in_docstrings_run(name: str) -> None:
+    cp = pytest.importorskip("cvxpy") if name in ("CvxpyLayer", "solver") else None
+    if name == "solver":
+        pytest.importorskip("cvxpylayers")
+    names = {**vars(lpgd_native), **vars(lpgd_native.nn), **vars(lpgd_native.operators)}
+    names |= {"torch": torch, "np": np, "scipy": scipy, "cp": cp, "lpgd_native": lpgd_native}
+    if cp is not None:
+        x, a = cp.Variable(3), cp.Parameter(3)
+        problem = cp.Problem(cp.Minimize(cp.sum_squares(x - a)), [x >= 0])
+        names |= {"x": x, "a": a, "problem": problem}
+        names["CvxpyLayer"] = importlib.import_module("lpgd_native.cvxpy").CvxpyLayer
+    names |= SURROUNDINGS[name]
+    exec(compile(_docstring_examples()[name], name, "exec"), names)
+    if name == "FunctionOracle":
+        assert torch.equal(names["layer"](1 - torch.eye(3)).x, torch.eye(3))
+
+
+def test_there_are_no_other_examples_in_docstrings() -> None:
+    assert set(_docstring_examples()) == set(SURROUNDINGS)
 
 
 def test_schemas_are_those_of_the_operators() -> None:
