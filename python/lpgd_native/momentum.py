@@ -69,9 +69,21 @@ def gru_momentum_step(
     *,
     per_coordinate: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """(v, h') = Xi(g, h) with stacked GRU cells, gates as in ``torch.nn.GRUCell`` (r, z, n).
+    """(v, h') = Xi(g, h): stacked GRU cells on the gradient, v = W_o [h'_1; ...] + b_o.
 
-    All else as in `lstm_momentum_step`; weights have 3H rows in place of 4H.
+    Gates as in ``torch.nn.GRUCell`` (r, z, n).
+
+    Args:
+        gradient: [..., n]
+        state: h [L, ..., H]; None: zeros.
+        weights: as in `lstm_momentum_step`, with 3H rows in place of 4H.
+        per_coordinate: as in `lstm_momentum_step`; the state is then [L, H, ...].
+
+    Returns:
+        v [..., m] and the new state.
+
+    Raises:
+        TypeError, ValueError: as `lstm_momentum_step`, which has what else is to say.
     """
     v, states = _step("gru", gradient, None if state is None else (state,), weights, per_coordinate)
     return v, states[0]
@@ -80,9 +92,18 @@ def gru_momentum_step(
 def lstm_momentum_sequence(
     gradients: Tensor, state: tuple[Tensor, Tensor] | None, weights: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """V and the states after all of the gradients [S, ..., n], S >= 1, in their order.
+    """(v, (h', c')) after a whole history of gradients: `lstm_momentum_step` for one after another.
 
-    The output map is taken after the last one alone. All else as in `lstm_momentum_step`.
+    Args:
+        gradients: [S, ..., n], S >= 1, the oldest first.
+        state: before the first of them, h and c, each [L, ..., H]; None: zeros.
+        weights: as in `lstm_momentum_step`.
+
+    Returns:
+        v [..., m] after the last one (the output map is taken there alone) and the states then.
+
+    Raises:
+        TypeError, ValueError: as `lstm_momentum_step`.
     """
     v, states = _sequence("lstm", gradients, state, weights)
     return v, (states[0], states[1])
@@ -91,9 +112,18 @@ def lstm_momentum_sequence(
 def gru_momentum_sequence(
     gradients: Tensor, state: Tensor | None, weights: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """V and the state after all of the gradients [S, ..., n], S >= 1, in their order.
+    """(v, h') after a whole history of gradients: `gru_momentum_step` for one after another.
 
-    The output map is taken after the last one alone. All else as in `gru_momentum_step`.
+    Args:
+        gradients: [S, ..., n], S >= 1, the oldest first.
+        state: before the first of them, h [L, ..., H]; None: zeros.
+        weights: as in `gru_momentum_step`.
+
+    Returns:
+        v [..., m] after the last one (the output map is taken there alone) and the state then.
+
+    Raises:
+        TypeError, ValueError: as `lstm_momentum_step`.
     """
     v, states = _sequence("gru", gradients, None if state is None else (state,), weights)
     return v, states[0]

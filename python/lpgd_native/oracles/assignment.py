@@ -91,7 +91,10 @@ def assignment_columns(costs: Tensor, *, throw: bool = False) -> AssignmentColum
 
 @dataclass(frozen=True)
 class LinearAssignment:
-    """The oracle of `linear_assignment`: costs [..., n, m]."""
+    """argmin_x <c, x> over assignments x of rows to columns: `linear_assignment`, as an oracle.
+
+    Costs c are [..., n, m].
+    """
 
     event_dim = 2
 

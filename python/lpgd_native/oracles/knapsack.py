@@ -95,9 +95,13 @@ def binary_knapsack(
 
 
 class Knapsack:
-    """The oracle of `binary_knapsack`: costs [..., n], the values' negative.
+    """argmin_x <c, x> over x in {0, 1}^n with ``weights x <= capacity``, as an oracle.
 
-    weights and capacity are those of every solve that gives none of its own.
+    Args:
+        weights, capacity: as in `binary_knapsack`, of every solve that gives none of its own
+            (``layer(c, weights=..., capacity=...)``); costs c are [..., n], the negative of the
+            values.
+        method, max_nodes: as in `binary_knapsack`.
     """
 
     event_dim = 1

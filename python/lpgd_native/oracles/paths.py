@@ -80,7 +80,12 @@ def grid_shortest_path(
 
 @dataclass(frozen=True)
 class GridShortestPath:
-    """The oracle of `grid_shortest_path`: costs [..., height, width]."""
+    """argmin_x <c, x> over the masks x of paths on a grid: `grid_shortest_path`, as an oracle.
+
+    Args:
+        neighbours, source, target, clamp: as in `grid_shortest_path`; costs c are
+            [..., height, width].
+    """
 
     neighbours: int = 8
     source: tuple[int, int] = (0, 0)

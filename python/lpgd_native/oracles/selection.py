@@ -40,7 +40,11 @@ def top_k(costs: Tensor, k: int, *, throw: bool = False) -> OracleSolution:
 
 @dataclass(frozen=True)
 class TopK:
-    """The oracle of `top_k`: costs [..., n]."""
+    """argmin_x <c, x> over x in {0, 1}^n with sum x = k: `top_k`, as an oracle.
+
+    Args:
+        k: how many of the costs c [..., n] are taken.
+    """
 
     k: int
     event_dim = 1
@@ -84,7 +88,11 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
 
 
 class Ranking:
-    """The oracle of `ranking`: costs [..., n]."""
+    """argmin_x <c, x> over the permutations x of `values`: `ranking`, as an oracle.
+
+    Args:
+        values: [n], in any order; None: (1, ..., n). Costs c are [..., n].
+    """
 
     event_dim = 1
 
