@@ -114,7 +114,7 @@ def test_tensors_of_a_gpu_stay_there(case):
         oracle = oracles.Knapsack(oracle.weights, room)
     with FakeTensorMode(allow_non_fake_inputs=True):
         if isinstance(oracle, oracles.Knapsack):
-            oracle.weights = oracle.weights.to("cuda")
+            oracle.weights = torch.empty_like(oracle.weights, device="cuda")
         c = torch.empty(2, 3, *case.shape, dtype=F64, device="cuda")
         with seen:
             solution = oracle.solve(c)

@@ -10,8 +10,8 @@ LPGD_BEGIN_NAMESPACE
 struct Alignment {
   enum Step : std::int8_t { kBoth, kDown, kRight };
 
-  double* total;  // one lane: [m + 1], the row above, behind an entry that no path reaches
-                  // several: [3, n + 2], the last diagonals, by rows, between two such entries
+  double* total;    // one lane: [m + 1], the row above, behind an entry that no path reaches
+                    // several: [3, n + 2], the last diagonals, by rows, between two such entries
   std::int8_t* by;  // [n, m]; several lanes: [n + m - 1, min(n, m)], a diagonal after the other
 
   template <class Group, class T>

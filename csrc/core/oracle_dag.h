@@ -62,11 +62,13 @@ struct DagPathOf {
   template <class T, class Index>
   LPGD_DEVICE bool walk(const DagTask<T, Index>& task, const T* costs) {
     if constexpr (Step == 1) {
+      double* const to = distance;
+      std::int32_t* const by = from;
       for (std::int64_t k = 0; k < task.edges; ++k) {
-        const double through = distance[task.tail[k]] + static_cast<double>(costs[task.edge[k]]);
-        if (through < distance[task.head[k]]) {
-          distance[task.head[k]] = through;
-          from[task.head[k]] = static_cast<std::int32_t>(k);
+        const double through = to[task.tail[k]] + static_cast<double>(costs[task.edge[k]]);
+        if (through < to[task.head[k]]) {
+          to[task.head[k]] = through;
+          by[task.head[k]] = static_cast<std::int32_t>(k);
         }
       }
       return true;

@@ -45,8 +45,8 @@ struct CellHeap {
   }
 };
 
-// Cells come off the heap one by one, and of equal ones in an order that the heap alone has: one lane
-// searches. The others look at the costs with it and lay them out.
+// Cells come off the heap one by one, and of equal ones in an order that the heap alone has: one
+// lane searches. The others look at the costs with it and lay them out.
 struct GridPath {
   double* open;     // costs of the cells not reached yet, in a border of walls; +inf elsewhere
   std::int8_t* by;  // the step that reached a cell
@@ -85,7 +85,7 @@ struct GridPath {
     const std::int32_t steps[8] = {-down, -1, 1, down, -down - 1, -down + 1, down - 1, down + 1};
     const int count = task.diagonal ? 8 : 4;
     const std::int32_t source = padded(task.source), target = padded(task.target);
-    if (!work.search(source, target, steps, count)) 
+    if (!work.search(source, target, steps, count))
       return fail(group, task.out, item, kOracleInfeasible);
     double objective = 0;
     for (std::int32_t cell = target;; cell -= steps[work.by[cell]]) {
@@ -128,7 +128,8 @@ struct GridPath {
     return holds_on_all(group, !bad);
   }
 
-  LPGD_DEVICE bool search(std::int32_t source, std::int32_t target, const std::int32_t* steps, int count) {
+  LPGD_DEVICE bool search(std::int32_t source, std::int32_t target, const std::int32_t* steps,
+                          int count) {
     heap.size = 0;
     if (!(open[source] < kOracleInfinity)) return false;
     heap.push(open[source], source);

@@ -14,7 +14,7 @@ LPGD_BEGIN_NAMESPACE
 #endif
 
 // LPGD_FOR for counts of 64 bits
-#define LPGD_EACH(group, i, count)                                            \
+#define LPGD_EACH(group, i, count)                                                                 \
   for (std::int64_t i = (group).lane(), i##_end = (count), i##_step = (group).size(); i < i##_end; \
        i += i##_step)
 
@@ -43,8 +43,8 @@ LPGD_INLINE std::int64_t least_index(const Group& group, double index) {
   return static_cast<std::int64_t>(group.min(index));
 }
 
-// The sum of `value` over the lanes before this one, in `total` that over all. `slots`: two integers
-// a lane, which all lanes see.
+// The sum of `value` over the lanes before this one, in `total` that over all. `slots`: two
+// integers a lane, which all lanes see.
 template <class Group>
 LPGD_DEVICE std::int32_t sum_before(const Group& group, std::int32_t value, std::int32_t* slots,
                                     std::int32_t& total) {

@@ -7,8 +7,8 @@
 
 LPGD_BEGIN_NAMESPACE
 
-// What is searched next hangs on all that has been found, and sums must round in one order: the first
-// of several lanes searches, all of them sort.
+// What is searched next hangs on all that has been found, and sums must round in one order: the
+// first of several lanes searches, all of them sort.
 template <class Group>
 struct KnapsackBranch {
   // Capacities are met to this, relatively: decimal weights do not add up exactly.
@@ -102,7 +102,7 @@ struct KnapsackBranch {
   // min over multipliers >= 0 of <multiplier, room> + sum_i max(0, value_i - <multiplier, w_i>),
   // roughly, by subgradients: any multipliers bound from above.
   LPGD_DEVICE void find_multipliers(std::int64_t n, std::int64_t dims, const double* weights,
-                        const double* room, std::int64_t count) {
+                                    const double* room, std::int64_t count) {
     fill(multiplier, dims, 1.0);
     if (dims == 1) return;
     double total = 0, best = kOracleInfinity;

@@ -1,6 +1,6 @@
 // Which value a sort would put at a place, by several lanes: its key is found byte by byte, from a
-// count of the keys that share the bytes found so far. A pass over the numbers a byte, which ends as
-// soon as the byte tells enough.
+// count of the keys that share the bytes found so far. A pass over the numbers a byte, which ends
+// as soon as the byte tells enough.
 #pragma once
 
 #include "oracle_work.h"

@@ -6,8 +6,8 @@
 
 LPGD_BEGIN_NAMESPACE
 
-// The edges are sorted by all lanes; whether an edge joins two components hangs on all before it, so
-// that one lane takes them.
+// The edges are sorted by all lanes; whether an edge joins two components hangs on all before it,
+// so that one lane takes them.
 struct SpanningTree {
   template <class Group, class T>
   struct Work {

@@ -30,7 +30,7 @@ struct AssignmentTask {
   OracleOutput<T> out;    // x as the costs are laid out, or null
   std::int64_t* columns;  // [batch, n]
   T *u, *v;               // [batch, n], [batch, m]: optimal duals
-  bool in_place;  // a group of lanes reads the costs where they are: not where `transposed`
+  bool in_place;          // a group of lanes reads the costs where they are: not where `transposed`
 };
 
 // From a cell of a grid to another: x [height, width] marks the cells of the path, both ends

@@ -1,5 +1,5 @@
-// An item a block, whose lanes share what can be shared (see the algorithms); paths in graphs an item
-// a thread.
+// An item a block, whose lanes share what can be shared (see the algorithms); paths in graphs an
+// item a thread.
 #define LPGD_ISA cuda
 #include "core/oracle_alignment.h"
 #include "core/oracle_assignment.h"
@@ -97,8 +97,7 @@ cudaError_t look_at_device(OracleDevice* device) {
   int current = 0, shared = 0;
   cudaError_t error = cudaGetDevice(&current);
   if (error == cudaSuccess)
-    error =
-        cudaDeviceGetAttribute(&device->processors, cudaDevAttrMultiProcessorCount, current);
+    error = cudaDeviceGetAttribute(&device->processors, cudaDevAttrMultiProcessorCount, current);
   if (error == cudaSuccess)
     error = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, current);
   device->shared_bytes = static_cast<std::size_t>(shared);
@@ -170,10 +169,10 @@ cudaError_t run_oracle(const Task& task, std::int64_t batch, const OraclePlan& p
   }
 }
 
-#define LPGD_INSTANTIATE_FOR(Task, T)                                                     \
-  template cudaError_t plan_oracle<Task<T>>(Task<T>&, std::int64_t, OraclePlan*);         \
-  template cudaError_t run_oracle<Task<T>>(const Task<T>&, std::int64_t, const OraclePlan&, \
-                                           void*, cudaStream_t);
+#define LPGD_INSTANTIATE_FOR(Task, T)                                                              \
+  template cudaError_t plan_oracle<Task<T>>(Task<T>&, std::int64_t, OraclePlan*);                  \
+  template cudaError_t run_oracle<Task<T>>(const Task<T>&, std::int64_t, const OraclePlan&, void*, \
+                                           cudaStream_t);
 #define LPGD_INSTANTIATE(Task)       \
   LPGD_INSTANTIATE_FOR(Task, double) \
   LPGD_INSTANTIATE_FOR(Task, float)

@@ -10,7 +10,7 @@ namespace lpgd::cuda {
 constexpr int kOracleMostThreads = 256;
 constexpr int kOracleItemsABlock = 32;  // of those that a thread each takes
 constexpr std::int64_t kOracleMostBlocks = 2147483647;
-constexpr std::int64_t kOracleBlocksAProcessor = 8;          // with workspace in global memory
+constexpr std::int64_t kOracleBlocksAProcessor = 8;  // with workspace in global memory
 constexpr std::size_t kOracleMostWorkspace = std::size_t{1} << 29;
 constexpr std::size_t kOracleStaticShared = 512;  // of a block, beside its workspace
 constexpr std::size_t kOracleQueue = 256;         // bytes before the slices: the next item
@@ -38,9 +38,9 @@ inline bool fits_shared(const OracleDevice& device, std::size_t bytes) {
   return bytes + kOracleStaticShared <= device.shared_bytes;
 }
 
-// `units` of work, each by a block, with `bytes` of memory. Where these fit into shared memory there
-// is a block for each and the device deals them out. Otherwise as many blocks as have work at the
-// same time, and memory, take one after the other.
+// `units` of work, each by a block, with `bytes` of memory. Where these fit into shared memory
+// there is a block for each and the device deals them out. Otherwise as many blocks as have work at
+// the same time, and memory, take one after the other.
 inline OraclePlan plan_oracle_blocks(const OracleDevice& device, std::int64_t units,
                                      std::int64_t width, std::size_t bytes) {
   OraclePlan plan{};
@@ -64,9 +64,9 @@ constexpr std::int64_t oracle_item_blocks(std::int64_t items) {
   return items / kOracleItemsABlock + (items % kOracleItemsABlock != 0);
 }
 
-// Whether costs are copied into shared memory before they are scanned: where all items have room for
-// a copy at the same time. More items do better with more of them at work and their costs in the
-// caches. `bytes` are with the copy.
+// Whether costs are copied into shared memory before they are scanned: where all items have room
+// for a copy at the same time. More items do better with more of them at work and their costs in
+// the caches. `bytes` are with the copy.
 inline bool copies_costs(const OracleDevice& device, std::int64_t batch, std::size_t bytes) {
   if (!fits_shared(device, bytes)) return false;
   const auto together =

@@ -30,7 +30,7 @@ namespace {
 using Lanes = std::initializer_list<int>;
 constexpr Lanes kAll = {1, 2, 32, 96};
 constexpr Lanes kSome = {2, 32};  // a barrier of many threads on few processors takes its time
-constexpr int kKinds = 7;  // of items; see draw
+constexpr int kKinds = 7;         // of items; see draw
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
 struct Memory {
@@ -53,8 +53,8 @@ struct Answers {
   OracleOutput<T> output() { return {x.data(), objective.data(), status.data()}; }
 };
 
-// Items of `size` costs, a kind after the other: any, with ties, all equal, with forbidden ones, all
-// forbidden but one, a nan, a -inf.
+// Items of `size` costs, a kind after the other: any, with ties, all equal, with forbidden ones,
+// all forbidden but one, a nan, a -inf.
 template <class T>
 std::vector<T> draw(std::uint64_t seed, std::size_t batch, std::size_t size, double shift) {
   std::mt19937_64 generator(seed);
@@ -226,9 +226,9 @@ LPGD_TEST(selections_on_any_lanes) {
   }
   // both zeros, and numbers that differ in their last bits alone
   const double tiny = std::numeric_limits<double>::denorm_min();
-  const std::vector<double> near{0.0, -0.0, tiny, -tiny, 1.0, std::nextafter(1.0, 2.0), 1.0, -1e300};
-  for (std::int64_t k = 0; k <= 8; ++k)
-    compare<TopK>(TopKTask<double>{8, k, nullptr, {}}, near, 8);
+  const std::vector<double> near{0.0, -0.0,  tiny, -tiny, 1.0, std::nextafter(1.0, 2.0),
+                                 1.0, -1e300};
+  for (std::int64_t k = 0; k <= 8; ++k) compare<TopK>(TopKTask<double>{8, k, nullptr, {}}, near, 8);
   const std::vector<double> large{1e299, kInf, 9e299, 1.0, 2.0, 3.0, 4.0, 5.0};
   for (std::int64_t k = 6; k <= 8; ++k)
     compare<TopK>(TopKTask<double>{8, k, nullptr, {}}, large, 8);
@@ -262,8 +262,7 @@ LPGD_TEST(alignments_on_any_lanes) {
       task.m = m;
       task.window = window;
       const auto size = static_cast<std::size_t>(n * m);
-      const auto want =
-          compare<Alignment>(task, draw<double>(41, kKinds, size, 0.4), size,
+      const auto want = compare<Alignment>(task, draw<double>(41, kKinds, size, 0.4), size,
                                            n + m == 13 && window == 3 ? kAll : kSome);
       if (window >= 0 && std::abs(n - m) > window) CHECK(want.status[0] == kOracleInfeasible);
     }
@@ -278,7 +277,8 @@ LPGD_TEST(alignments_on_any_lanes) {
 LPGD_TEST(spanning_trees_on_any_lanes) {
   const std::vector<std::int64_t> tail{0, 1, 2, 3, 0, 1, 0, 4, 2}, head{1, 2, 3, 0, 2, 3, 1, 0, 4};
   const std::vector<double> costs = draw<double>(51, 2 * kKinds, tail.size(), 0.5);
-  const std::vector<std::int32_t> tail32(tail.begin(), tail.end()), head32(head.begin(), head.end());
+  const std::vector<std::int32_t> tail32(tail.begin(), tail.end()),
+      head32(head.begin(), head.end());
   const auto edges = static_cast<std::int64_t>(tail.size());
   TreeTask<double> known{5, edges, tail32.data(), head32.data(), nullptr, {}};
   const auto want = compare<SpanningTree>(known, costs, tail.size(), kAll);
@@ -318,9 +318,9 @@ LPGD_TEST(knapsacks_on_any_lanes) {
           const auto want =
               compare<Knapsack>(task, costs, kSize, dims == 2 && capacity == &room ? kAll : kSome);
           const bool refused = method == KnapsackMethod::table && weights == &real;
-          CHECK(want.status[0] == (refused                               ? kOracleBadData
+          CHECK(want.status[0] == (refused                         ? kOracleBadData
                                    : capacity == &none && dims > 1 ? kOracleInfeasible
-                                                                         : kOracleOk));
+                                                                   : kOracleOk));
           task.most_nodes = 3;
           compare<Knapsack>(task, costs, kSize);
           task.room_states = 2;  // told too few states
@@ -343,7 +343,7 @@ LPGD_TEST(paths_in_graphs_a_lane_an_item) {
     }
   }
   const std::vector<double> costs = draw<double>(71, kBatch, kEdges, 0.5);
-  DagTask<double, std::int64_t> task{6, kEdges, 0,           5, tail.data(), head.data(),
+  DagTask<double, std::int64_t> task{6,           kEdges,       0, 5, tail.data(), head.data(),
                                      edge.data(), costs.data(), {}};
   const auto by_lanes = [&] {
     Answers<double> out(kBatch, kEdges);
