@@ -10,6 +10,8 @@
 // dealt out is written by the first lane, between barriers.
 #pragma once
 
+#include <type_traits>
+
 #include "oracle_assignment_work.h"
 
 LPGD_BEGIN_NAMESPACE
@@ -221,19 +223,11 @@ struct AssignmentSearch : AssignmentWork<Group, C> {
 struct Assignment {
   // Doubles in whole registers for one lane; several lanes convert what they read.
   template <class Group, class T>
-  struct ElementOf {
-    using Type = T;
-  };
-  template <class T>
-  struct ElementOf<SerialGroup, T> {
-    using Type = double;
-  };
-  template <class Group, class T>
-  using Search = AssignmentSearch<Group, typename ElementOf<Group, T>::Type>;
+  using Search = AssignmentSearch<Group, std::conditional_t<kIsSerial<Group>, double, T>>;
 
   template <class Group, class T>
   LPGD_HOST_TOO static std::size_t workspace_bytes(const AssignmentTask<T>& task) {
-    AssignmentWork<Group, typename ElementOf<Group, T>::Type> work{};
+    Search<Group, T> work{};
     return work.bind(task, nullptr);
   }
 

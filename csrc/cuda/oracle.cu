@@ -17,6 +17,8 @@ namespace {
 constexpr int kScratch = 33;
 constexpr std::size_t kFreeShared = 48 << 10;  // that a kernel has without asking
 
+static_assert(RadixSelect<BlockGroup>::kMostLanes >= kOracleMostThreads);
+
 using DagOfThreads = DagPathOf<kOracleItemsABlock>;
 
 // The units of work of a block: one after the other, the first by its number, others by the stride
