@@ -86,8 +86,8 @@ def solve_pdhg(
             shapes that don't fit, tensors on a device without kernels, Implicit().
 
     On CUDA the solve itself waits for nothing: a pattern that is none is found on the device and
-    gives every item NUMERICAL_ERROR. Comparing the patterns of a batched CSR matrix does wait, and so
-    does the gradient, which picks the items that need another solve.
+    gives every item NUMERICAL_ERROR. Comparing the patterns of a batched CSR matrix does wait, and
+    so does the gradient, which picks the items that need another solve.
     """
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     check_tensors(name, names, data, sparse=True)

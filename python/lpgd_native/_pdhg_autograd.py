@@ -35,7 +35,8 @@ class Pattern:
 
     def row_of_entries(self) -> Tensor:
         """[nnz] the row of each entry; nothing waits for the device."""
-        assert self.crow is not None and self.col is not None
+        assert self.crow is not None
+        assert self.col is not None
         entries = torch.arange(len(self.col), device=self.crow.device)
         return torch.searchsorted(self.crow, entries, right=True) - 1
 

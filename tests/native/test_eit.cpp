@@ -303,18 +303,17 @@ LPGD_TEST(eit_lanes_do_not_feel_a_broken_neighbour) {
 LPGD_TEST(eit_is_the_same_on_any_lanes) {
   const Strip strip;
   for (const int broken : {-1, 1}) {
-    const Run serial = run<double>(strip, 3, broken);
-    for (const int lanes : {1, 2, 32, 96})
-      for (const bool apart : {false, true}) {
-        const Run found = run_on_threads(strip, 3, broken, lanes, apart);
-        CHECK(found.status == serial.status);
-        CHECK_NEAR(worst(found.voltages, serial.voltages), 0.0, 1e-13);
-        CHECK_NEAR(worst(found.gradient, serial.gradient), 0.0, 1e-13);
-        CHECK_NEAR(worst(found.moved, serial.moved), 0.0, 1e-13);
-        CHECK_NEAR(worst(found.jacobian, serial.jacobian), 0.0, 1e-13);
-        CHECK_NEAR(worst(found.data_gradient, serial.data_gradient), 0.0, 1e-13);
-        CHECK_NEAR(worst(found.curvature, serial.curvature), 0.0, 1e-13);
-      }
+    const Run serial = run<double>(strip, 2, broken);
+    for (const int lanes : {1, 2, 32, 96}) {
+      const Run found = run_on_threads(strip, 2, broken, lanes, lanes % 3 == 2);
+      CHECK(found.status == serial.status);
+      CHECK_NEAR(worst(found.voltages, serial.voltages), 0.0, 1e-13);
+      CHECK_NEAR(worst(found.gradient, serial.gradient), 0.0, 1e-13);
+      CHECK_NEAR(worst(found.moved, serial.moved), 0.0, 1e-13);
+      CHECK_NEAR(worst(found.jacobian, serial.jacobian), 0.0, 1e-13);
+      CHECK_NEAR(worst(found.data_gradient, serial.data_gradient), 0.0, 1e-13);
+      CHECK_NEAR(worst(found.curvature, serial.curvature), 0.0, 1e-13);
+    }
   }
 }
 
