@@ -20,7 +20,8 @@ inline constexpr Lanes kAll = {1, 2, 32, 96};
 // a barrier of many threads on few processors takes its time
 inline constexpr Lanes kSome = {2, 32};
 inline constexpr Lanes kFew = {1, 3};
-inline constexpr int kKinds = 7;  // of items; see draw
+inline constexpr Lanes kOne = {1};  // the code of many lanes at the cost of one, for many sizes
+inline constexpr int kKinds = 7;    // of items; see draw
 inline constexpr double kInf = std::numeric_limits<double>::infinity();
 
 struct Memory {

@@ -4,6 +4,7 @@
 // and where a barrier is missing.
 #include <algorithm>
 #include <numeric>
+#include <random>
 #include <utility>
 
 #include "core/oracle_alignment.h"
@@ -171,6 +172,50 @@ LPGD_TEST(alignments_on_any_lanes) {
   single.m = 40;
   single.window = -1;
   compare<Alignment>(single, draw<float>(42, 3, 13 * 40, 0.4), 13 * 40);
+}
+
+LPGD_TEST(many_sizes_on_one_lane_of_a_group) {
+  for (std::int64_t n = 1; n <= 8; ++n) {
+    for (std::int64_t m = 1; m <= 8; ++m) {
+      const auto size = static_cast<std::size_t>(n * m);
+      const auto seed = static_cast<std::uint64_t>(100 * n + m);
+      for (std::int64_t window = -1; window <= 5; ++window) {
+        const AlignmentTask<double> warp{n, m, window, nullptr, {}};
+        compare<Alignment>(warp, draw<double>(seed, 2 * kKinds, size, 0.0), size, kOne);
+      }
+      const TopKTask<float> top{n * m, n, nullptr, {}};
+      compare<TopK>(top, draw<float>(seed, kKinds, size, 0.5), size, kOne);
+      std::vector<double> values(size);
+      std::iota(values.begin(), values.end(), -3.0);
+      const RankingTask<double> ranking{n * m, values.data(), nullptr, {}};
+      compare<Ranking>(ranking, draw<double>(seed, kKinds, size, 0.5), size, kOne);
+      // m edges between n nodes; m items, whole weights for one resource or two
+      std::mt19937_64 generator(seed);
+      const auto most = static_cast<std::uint64_t>(n);
+      std::vector<std::int64_t> tail, head;
+      std::vector<double> weights;
+      for (std::int64_t k = 0; k < 2 * m; ++k) {
+        tail.push_back(static_cast<std::int64_t>(generator() % most));
+        head.push_back(static_cast<std::int64_t>(generator() % most));
+        weights.push_back(static_cast<double>(generator() % 5));
+      }
+      const TreeTask<double, std::int64_t> tree{n, 2 * m, tail.data(), head.data(), nullptr, {}};
+      const auto edges = static_cast<std::size_t>(2 * m);
+      compare<SpanningTree>(tree, draw<double>(seed, kKinds, edges, 0.5), edges, kOne);
+      for (const std::int64_t dims : {1, 2}) {
+        const double capacity[] = {static_cast<double>(n), static_cast<double>(n % 3 + 2)};
+        KnapsackTask<double> task{};
+        task.n = m;
+        task.dims = dims;
+        task.weights = weights.data();
+        task.capacity = capacity;
+        task.most_states = task.room_states = dims == 1 ? n + 1 : (n + 1) * (n % 3 + 3);
+        task.most_nodes = 1000;
+        const auto items = static_cast<std::size_t>(m);
+        compare<Knapsack>(task, draw<double>(seed, kKinds, items, 0.8), items, kOne);
+      }
+    }
+  }
 }
 
 LPGD_TEST(spanning_trees_on_any_lanes) {
