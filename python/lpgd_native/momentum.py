@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lpgd_native import _momentum_autograd, reference
 from lpgd_native._momentum_autograd import Tape
+from lpgd_native._momentum_ops import DEVICES
 
 __all__ = [
     "Tape",
@@ -56,7 +57,8 @@ def lstm_momentum_step(
 
     A gradient that is not finite spoils its own item alone. Derivatives with respect to all
     tensors, vmap and torch.compile work; forward mode and second derivatives raise
-    NotImplementedError. Other devices than the CPU run `lpgd_native.reference.lstm_momentum_step`.
+    NotImplementedError. There are kernels for the CPU and for CUDA, where products go through torch's
+    matrix library; other devices run `lpgd_native.reference.lstm_momentum_step`.
     """
     v, states = _step("lstm", gradient, state, weights, per_coordinate)
     return v, (states[0], states[1])
@@ -158,7 +160,7 @@ def _step(
         lead = gradient.shape[:-1]
         shape = (layers, *lead, hidden)
     states = _states(name, cell, gradient, given, shape)
-    if gradient.device.type != "cpu":
+    if gradient.device.type not in DEVICES:
         return _twin(cell, gradient, states, held, per_coordinate)
     h, c = states[0], states[1] if cell == "lstm" else None
     if per_coordinate:
@@ -200,7 +202,7 @@ def _sequence(
     layers, lead = (len(held) - 2) // 4, gradients.shape[1:-1]
     shape = (layers, *lead, hidden)
     states = _states(name, cell, gradients, given, shape)
-    if gradients.device.type != "cpu":
+    if gradients.device.type not in DEVICES:
         function = reference.lstm_cell if cell == "lstm" else reference.gru_cell
         return reference.momentum_sequence(function, gradients, states, held)
     batch = math.prod(lead)

@@ -110,7 +110,7 @@ def solve_qp(
             The answer is the same to the tolerance. No gradient flows into it. HiGHS takes no
             notice of it.
         method: the solver. ``"ipm"``: the interior point below. ``"highs"``: for LPs alone, see
-            `solve_lp`. ``"pdhg"``: a first-order method for sparse P, G, A, on the CPU
+            `solve_lp`. ``"pdhg"``: a first-order method for sparse P, G, A
             (torch.sparse_csr: [m, n], or [..., m, n] with one pattern). Its defaults are eps 1e-6
             (float32: 1e-4), max_iter 100 000 and ``LPGD(tau=1.0, relative=True)``; gradients are
             LPGD's alone, of P, G, A on the pattern. ``"auto"``: ``"pdhg"`` where a matrix is

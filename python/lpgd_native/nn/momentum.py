@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from lpgd_native._momentum_ops import DEVICES
 from lpgd_native.momentum import (
     Tape,
     gru_momentum_sequence,
@@ -225,7 +226,7 @@ class _Recurrent(Momentum):
             slot.cell not in ("lstm", "gru")
             or slot.mode != "step"
             or slot.per_coordinate
-            or like.device.type != "cpu"
+            or like.device.type not in DEVICES
             or self.weights[0].dtype not in (torch.float32, torch.float64)
             or not torch.is_grad_enabled()
             or not any(w.requires_grad for w in self.weights)

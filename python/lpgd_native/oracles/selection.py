@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpgd_native._oracle_ops import check_costs, no_instance, on_cpu, solve
+from lpgd_native._oracle_ops import check_costs, kernel_device, no_instance, solve
 from lpgd_native._prox_checks import compute_dtype
 from lpgd_native.oracles.protocol import OracleSolution
 
@@ -73,8 +73,9 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
     name = "ranking"
     costs = check_costs(name, costs, 1)
     n = costs.shape[-1]
+    device, dtype = kernel_device(costs), compute_dtype(costs)
     if values is None:
-        ordered = torch.arange(1, n + 1, dtype=compute_dtype(costs), device="cpu")
+        ordered = torch.arange(1, n + 1, dtype=dtype, device=device)
     else:
         if not isinstance(values, Tensor):
             raise TypeError(f"{name}: values must be a torch.Tensor, got {type(values).__name__}")
@@ -83,7 +84,7 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
                 f"{name}: values must be [n] with n = {n} as in costs {list(costs.shape)}, "
                 f"got {list(values.shape)}"
             )
-        ordered = torch.sort(on_cpu(values.detach()).to(compute_dtype(costs))).values
+        ordered = torch.sort(values.detach().to(device, dtype)).values
     return solve(name, torch.ops.lpgd.oracle_ranking, costs, 1, ordered, throw=throw)
 
 
