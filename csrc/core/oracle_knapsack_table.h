@@ -24,14 +24,12 @@ struct KnapsackTable {
   // How many states capacities have; -1: more than `most`.
   LPGD_HOST_TOO static std::int64_t states(std::int64_t dims, const double* capacity,
                                            std::int64_t most) {
-    double count = 1;
-    for (std::int64_t d = 0; d < dims; ++d) {
-      if (!(capacity[d] >= 0)) return -1;
-      count *= capacity[d] + 1;  // not less than the number of states
-      if (!(count <= static_cast<double>(most))) return -1;
-    }
     std::int64_t out = 1;
-    for (std::int64_t d = 0; d < dims; ++d) out *= static_cast<std::int64_t>(capacity[d]) + 1;
+    for (std::int64_t d = 0; d < dims; ++d) {
+      if (!(capacity[d] >= 0 && capacity[d] < static_cast<double>(most))) return -1;
+      out *= static_cast<std::int64_t>(capacity[d]) + 1;
+      if (out > most) return -1;
+    }
     return out;
   }
   LPGD_HOST_TOO static bool are_whole(const double* weights, std::int64_t count) {

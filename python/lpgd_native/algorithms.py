@@ -8,11 +8,12 @@ have, or after `max_iter`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lpgd_native._strategies.base import count, number
 from lpgd_native.proximal import Function
 from lpgd_native.status import Status
 
@@ -34,13 +35,17 @@ class Result(NamedTuple):
 class _Loop:
     """Iterates until all items are done, and freezes those that are."""
 
-    def __init__(self, name: str, x: Tensor, tol: float, max_iter: int) -> None:
+    def __init__(
+        self, name: str, x: Tensor, tol: float, max_iter: int, **steps: float | Tensor
+    ) -> None:
         if not isinstance(x, Tensor) or not x.dtype.is_floating_point or x.dim() < 1:
             raise ValueError(f"{name}: x0 must be a floating-point tensor [..., n]")
-        if not tol > 0:
-            raise ValueError(f"{name}: tol must be positive, got {tol!r}")
-        if max_iter < 1:
-            raise ValueError(f"{name}: max_iter must be positive, got {max_iter!r}")
+        if x.layout != torch.strided:
+            raise TypeError(f"{name}: x0 must be dense, got layout {x.layout}")
+        number(name, "tol", tol, positive=True)
+        count(name, "max_iter", max_iter)
+        for arg, value in steps.items():
+            _check_step(name, arg, value, x)
         self.tol, self.max_iter = tol, max_iter
         items = x.shape[:-1]
         self.status = x.new_full(items, Status.MAX_ITERATIONS, dtype=torch.int32)
@@ -72,6 +77,27 @@ class _Loop:
         return bool((self.status != Status.MAX_ITERATIONS).all())
 
 
+def _check_step(name: str, arg: str, value: Any, x: Tensor) -> None:
+    if not isinstance(value, Tensor):
+        number(name, arg, value, positive=True)
+        return
+    if not value.dtype.is_floating_point or value.layout != torch.strided:
+        got = value.dtype if value.layout == torch.strided else value.layout
+        raise TypeError(
+            f"{name}: {arg} must be a number or a dense floating-point tensor, got {got}"
+        )
+    if value.dim() and value.device != x.device:
+        raise ValueError(f"{name}: {arg} must be on {x.device} as x0 is, got {value.device}")
+    shape = value.shape
+    one = value.dim() == 0 or shape[-1] == 1
+    lead = zip(reversed(shape[:-1]), reversed(x.shape[:-1]), strict=False)
+    if not one or value.dim() > x.dim() or any(s not in (1, n) for s, n in lead):
+        raise ValueError(
+            f"{name}: {arg} must be a number or [..., 1] that broadcasts with x0 "
+            f"{list(x.shape)}, got {list(shape)}"
+        )
+
+
 def _relative(change: Tensor, size: Tensor) -> Tensor:
     out: Tensor = change.norm(dim=-1) / (1 + size.norm(dim=-1))
     return out
@@ -96,7 +122,7 @@ def proximal_gradient(
         after = g.prox(x - step * grad(x), step)
         return (after,), _relative(after - x, after)
 
-    return _Loop("proximal_gradient", x0, tol, max_iter).run(advance, x0)
+    return _Loop("proximal_gradient", x0, tol, max_iter, step=step).run(advance, x0)
 
 
 def fista(
@@ -125,7 +151,7 @@ def fista(
         ahead = after + (speed - 1) / faster * (after - x)
         return (after, ahead, faster), _relative(after - y, after)
 
-    loop = _Loop("fista", x0, tol, max_iter)
+    loop = _Loop("fista", x0, tol, max_iter, step=step)
     return loop.run(advance, x0, x0, x0.new_ones((*x0.shape[:-1], 1)))
 
 
@@ -155,7 +181,7 @@ def admm(
         residual = torch.maximum(_relative(x - after, after), dual_residual)
         return (after, u + mixed - after), residual
 
-    return _Loop("admm", x0, tol, max_iter).run(advance, x0, torch.zeros_like(x0))
+    return _Loop("admm", x0, tol, max_iter, rho=rho).run(advance, x0, torch.zeros_like(x0))
 
 
 def chambolle_pock(
@@ -185,5 +211,5 @@ def chambolle_pock(
         )
         return (x_new, 2 * x_new - x, y_new), residual
 
-    loop = _Loop("chambolle_pock", x0, tol, max_iter)
+    loop = _Loop("chambolle_pock", x0, tol, max_iter, tau=tau, sigma=sigma)
     return loop.run(advance, x0, x0, torch.zeros_like(forward(x0)))

@@ -3,91 +3,38 @@
 // broken.
 #include <cmath>
 #include <cstdint>
-#include <set>
-#include <utility>
 #include <vector>
 
 #include "check.h"
 #include "core/eit.h"
 #include "core/pack.h"
+#include "eit_mesh.h"
 
 namespace {
 
 using Numbers = std::vector<double>;
-using Integers = std::vector<std::int32_t>;
 using lpgd::Pack;
 
 constexpr int kUnknowns = 30, kElectrodes = 4;
 
-// Triangles (i, i + 1, i + 2) of a strip, and some far ones for fill; unknowns in their own order.
+// Triangles (i, i + 1, i + 2) of a strip, and some far ones for fill.
 struct Strip {
-  Integers cell_unknown, cell_link, link, link_slot, column, row, row_start, row_column, row_slot;
-  Numbers coefficient;
+  lpgd::PlannedMesh planned;
   lpgd::EitMesh mesh{};
 
   Strip() {
     for (int i = 0; i + 2 < kUnknowns; ++i) add(i, i + 1, i + 2);
     for (int i = 0; i + 9 < kUnknowns; i += 7) add(i, i + 4, i + 9);
-    const int free = kUnknowns - 1;
-    std::vector<std::set<int>> below(static_cast<std::size_t>(free));
-    for (std::size_t l = 0; l < link.size(); l += 2)
-      if (link[l + 1] < free) below[static_cast<std::size_t>(link[l])].insert(link[l + 1]);
-    for (auto& rows : below)
-      for (int i : rows)
-        for (int k : rows)
-          if (k > i) below[static_cast<std::size_t>(i)].insert(k);
-    std::vector<std::vector<std::pair<int, int>>> by_row(static_cast<std::size_t>(free));
-    for (int j = 0; j < free; ++j) {
-      column.push_back(static_cast<std::int32_t>(row.size()));
-      for (int i : below[static_cast<std::size_t>(j)]) {
-        by_row[static_cast<std::size_t>(i)].push_back({j, static_cast<int>(row.size())});
-        row.push_back(i);
-      }
-    }
-    column.push_back(static_cast<std::int32_t>(row.size()));
-    for (const auto& entries : by_row) {
-      row_start.push_back(static_cast<std::int32_t>(row_column.size()));
-      for (const auto& [j, slot] : entries) {
-        row_column.push_back(j);
-        row_slot.push_back(slot);
-      }
-    }
-    row_start.push_back(static_cast<std::int32_t>(row_column.size()));
-    for (std::size_t l = 0; l < link.size(); l += 2) {
-      int slot = -1;
-      for (int s = 0; link[l + 1] < free && slot < 0; ++s)
-        if (s >= column[static_cast<std::size_t>(link[l])] &&
-            row[static_cast<std::size_t>(s)] == link[l + 1])
-          slot = s;
-      link_slot.push_back(slot);
-    }
-    mesh = {kUnknowns,
-            kElectrodes,
-            static_cast<int>(cell_unknown.size() / 3),
-            static_cast<int>(link_slot.size()),
-            static_cast<int>(row.size()),
-            cell_unknown.data(),
-            cell_link.data(),
-            link.data(),
-            link_slot.data(),
-            column.data(),
-            row.data(),
-            row_start.data(),
-            row_column.data(),
-            row_slot.data(),
-            coefficient.data()};
+    mesh = planned.plan(kUnknowns, kElectrodes);
   }
 
   void add(int a, int b, int c) {
-    for (int i : {a, b, c}) cell_unknown.push_back(i);
-    const int pairs[3][2] = {{a, b}, {a, c}, {b, c}};
-    for (const auto& pair : pairs) {
-      std::size_t at = 0;
-      while (at < link.size() && !(link[at] == pair[0] && link[at + 1] == pair[1])) at += 2;
-      if (at == link.size()) link.insert(link.end(), {pair[0], pair[1]});
-      cell_link.push_back(static_cast<std::int32_t>(at / 2));
-      coefficient.push_back(0.5 + 0.1 * static_cast<double>(coefficient.size() % 7));
-    }
+    double coefficients[3];
+    for (int k = 0; k < 3; ++k)
+      coefficients[k] =
+          0.5 + 0.1 * static_cast<double>(
+                          (planned.coefficient().size() + static_cast<std::size_t>(k)) % 7);
+    planned.add(a, b, c, coefficients);
   }
 };
 
@@ -98,10 +45,11 @@ Numbers dense_potentials(const Strip& strip, int item, const double* current) {
   const int n = kUnknowns - 1;
   std::vector<Numbers> a(n, Numbers(n + 1, 0.0));
   for (int c = 0; c < strip.mesh.cells; ++c) {
-    const std::int32_t* u = &strip.cell_unknown[static_cast<std::size_t>(3 * c)];
+    const std::int32_t* u = &strip.planned.cell_unknown()[static_cast<std::size_t>(3 * c)];
     const int pairs[3][2] = {{0, 1}, {0, 2}, {1, 2}};
     for (int k = 0; k < 3; ++k) {
-      const double v = weight_of(item, c) * strip.coefficient[static_cast<std::size_t>(3 * c + k)];
+      const double v =
+          weight_of(item, c) * strip.planned.coefficient()[static_cast<std::size_t>(3 * c + k)];
       const int p = u[pairs[k][0]], q = u[pairs[k][1]];
       if (p < n) a[p][p] += v;
       if (q < n) a[q][q] += v;

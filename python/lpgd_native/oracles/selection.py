@@ -79,6 +79,16 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
                 f"{name}: values must be [n] with n = {n} as in costs {list(costs.shape)}, "
                 f"got {list(values.shape)}"
             )
+        if not values.dtype.is_floating_point or values.layout != torch.strided:
+            got = values.dtype if values.layout == torch.strided else values.layout
+            raise TypeError(f"{name}: values must be a dense floating-point tensor, got {got}")
+        if values.device != costs.device:
+            raise ValueError(
+                f"{name}: values must be on the device of costs, {costs.device}, "
+                f"got {values.device}"
+            )
+        if values.device.type != "meta" and not bool(values.isfinite().all()):
+            raise ValueError(f"{name}: values must be finite")
         ordered = torch.sort(on_cpu(values.detach()).to(compute_dtype(costs))).values
     return solve(name, torch.ops.lpgd.oracle_ranking, costs, 1, ordered, throw=throw)
 
