@@ -172,14 +172,7 @@ _EQUALITY_REG = "stalls: the normal equations lose the step (equality_reg)"
 #: (problem, units) -> why it fails; strict: what gets mended has to be struck off this list
 FAILS: dict[tuple[str, str], str] = {
     ("TARGUS", OTHER): _EQUALITY_REG,
-    ("PALMER1C", OTHER): _CURVATURE,
-    ("PALMER1D", OTHER): _CURVATURE,
-    ("PALMER2C", OTHER): _CURVATURE,
     ("PALMER3C", OTHER): _CURVATURE,
-    ("PALMER4C", OTHER): _CURVATURE,
-    ("PALMER6C", OTHER): _CURVATURE,
-    ("PALMER7C", OTHER): _CURVATURE,
-    ("PALMER8C", OTHER): _CURVATURE,
     ("AGG", OTHER): _EQUALITY_REG,
     ("DEGENLPA", OWN): _EQUALITY_REG,
     ("DEGENLPA", OTHER): _EQUALITY_REG,

@@ -124,11 +124,74 @@ def _other_units(data: Data, d: Tensor) -> Data:
     )
 
 
+def _units(random, data: Data, power: float) -> Tensor:
+    return torch.tensor(
+        [10.0 ** random.uniform(-power, power) for _ in range(data.q.shape[-1])]
+    ).double()
+
+
 @PROFILE
 @given(programs(), st.randoms(use_true_random=False))
 def test_scaling_each_variable_between_1e_1_and_1e1(data, random):
-    d = torch.tensor([10.0 ** random.uniform(-1, 1) for _ in range(data.q.shape[-1])]).double()
+    d = _units(random, data, 1)
     same_value(data, solved(data).x, d * solved(_other_units(data, d)).x)
+
+
+@PROFILE
+@given(programs(), st.randoms(use_true_random=False))
+def test_scaling_each_variable_between_1e_2_and_1e2(data, random):
+    """Multipliers as well, each relative to the unit of its variable."""
+    d = _units(random, data, 2)
+    moved = solve_qp(*_other_units(data, d))
+    assert (moved.status == Status.OK).all()
+    same_value(data, solved(data).x, d * moved.x)
+    back = [d * moved.x, moved.y, moved.z, moved.z_lb / d, moved.z_ub / d]
+    for name, violation in kkt_violations(data, back).items():
+        assert violation.max() < 1e-6, name
+
+
+@PROFILE
+@given(programs(), st.randoms(use_true_random=False))
+def test_units_further_apart_are_answered_or_given_up(data, random):
+    """Units between 1e-3 and 1e3: never a status that is not so."""
+    d = _units(random, data, 3)
+    moved = solve_qp(*_other_units(data, d))
+    assert ((moved.status == Status.OK) | (moved.status == Status.MAX_ITERATIONS)).all()
+    right = (objective(data, solved(data).x) - objective(data, d * moved.x)).abs()
+    size = 1 + objective(data, d * moved.x).abs()
+    assert (right < 1e-6 * size)[moved.status == Status.OK].all()
+
+
+@pytest.mark.parametrize("strategy", [Implicit(), LPGD(tau=1e-3)], ids=["implicit", "lpgd"])
+@pytest.mark.parametrize("shared", ["", "P", "PGhAb"])
+@pytest.mark.parametrize("power", [4, 8])
+def test_gradients_in_units_between_1e_8_and_1e8(power, shared, strategy):
+    """x = d u, in u, with L = <w, x>. With nothing shared, an item in plain units is between."""
+    data = random_qp(3, 6, n=6, m=4, p=2, lower=True, upper=True)
+    generator = torch.Generator().manual_seed(1)
+    d = 10 ** (power * (2 * torch.rand(6, 6, dtype=torch.float64, generator=generator) - 1))
+    d[2] = 1.0
+    if shared:
+        d = d[0]
+        only = {name: getattr(data, name)[0] for name in shared}
+        data = data._replace(**only)
+        if shared != "P":  # else no x may meet all of it
+            data = data._replace(lb=data.lb[0], ub=data.ub[0])
+    pairs = d[..., :, None] * d[..., None, :]
+    powers = Data(pairs, d, d[..., None, :], 1.0, d[..., None, :], 1.0, 1 / d, 1 / d)
+    moved = Data(*(t * unit for t, unit in zip(data, powers, strict=True)))
+    w = torch.randn(6, 6, dtype=torch.float64, generator=generator)
+
+    def gradients(data: Data, w: Tensor) -> tuple[Tensor, ...]:
+        leaves = Data(*(t.clone().requires_grad_() for t in data))
+        solution = solve_qp(*leaves, gradient=strategy)
+        assert (solution.status == Status.OK).all()
+        return torch.autograd.grad((w * solution.x).sum(), leaves)
+
+    for name, left, right, unit in zip(
+        NAMES, gradients(data, w), gradients(moved, w * d), powers, strict=True
+    ):
+        torch.testing.assert_close(right * unit, left, rtol=1e-6, atol=1e-7, msg=name)
 
 
 @PROFILE

@@ -10,7 +10,8 @@ constexpr double kPolishFrom = 1e-2;  // the merit
 constexpr double kFits = 1e-2;        // merit over eps, where an active set fits
 constexpr double kBelowEps = 1e-3;    // merit over eps, where none does
 constexpr int kRefinements = 4;
-constexpr double kPatience = 1e9;  // of active_set
+constexpr double kGapOverEps = 1e3;  // what is called a solution; see far_from_optimal
+constexpr double kPatience = 1e9;    // of active_set
 constexpr double kBriefPatience = 0.5;
 
 template <class S, class Src, class Group>
@@ -143,7 +144,8 @@ LPGD_HD void crossed_certificate(const Group& g, QpWork<S>& work, MaskOf<S> cros
   const int lb0 = dims.lower(), ub0 = dims.upper();
   const auto overlap = [&](int j) {
     const auto both = less(S(0), work.on[lb0 + j] * work.on[ub0 + j]);
-    return select(both, -(work.d[lb0 + j] + work.d[ub0 + j]), S(0)) * *work.x_scale;
+    return select(both, -(work.d[lb0 + j] + work.d[ub0 + j]), S(0)) * *work.x_scale *
+           work.column_scale[j];
   };
   S count = S(0);
   LPGD_FOR (g, j, dims.n) count += indicator<S>(less(S(0), overlap(j)));
@@ -158,16 +160,31 @@ LPGD_HD void crossed_certificate(const Group& g, QpWork<S>& work, MaskOf<S> cros
   g.sync();
 }
 
+// Lanes whose objectives are too far apart for a solution, relative to their terms in the units
+// given: where these are large, a tolerance relative to 1 inside allows too much. x, z are scaled.
+template <class S, class Group>
+LPGD_HD MaskOf<S> far_from_optimal(const Group& g, const QpWork<S>& work, S gap, S eps) {
+  S terms = S(0);
+  LPGD_FOR (g, j, work.dims.n) terms += abs_of(work.q[j] * work.x[j]);
+  LPGD_FOR (g, i, work.dims.slots()) terms += abs_of(work.d[i] * work.z[i]);
+  const S unit = *work.x_scale;
+  terms = unit * unit * g.sum(terms) / *work.cost_scale;
+  return less(S(RealOf<S>(kGapOverEps)) * eps * (S(1) + terms), gap);
+}
+
 // x and z of the workspace in the units given, and a status for numbers that broke: zeros, never
 // nan.
 template <class S, class Group>
 LPGD_HD void finish(const Group& g, QpWork<S>& work, const QpVectorFacts<S>& facts, MaskOf<S> sound,
-                    QpOutcome<S>& out) {
+                    S eps, QpOutcome<S>& out) {
   using T = RealOf<S>;
   const int n = work.dims.n, M = work.dims.slots();
+  const auto far = far_from_optimal(g, work, out.measure.gap, eps);
+  out.status =
+      select(mask_and(far, equal(out.status, S(T(kQpOk)))), S(T(kQpMaxIterations)), out.status);
   normalise_rays(g, work, out.status);
   const S unit = *work.x_scale;
-  LPGD_FOR (g, j, n) work.x[j] = unit * work.x[j];
+  LPGD_FOR (g, j, n) work.x[j] = unit * (work.column_scale[j] * work.x[j]);
   unscale_duals(g, work, unit, work.z, work.z);
   S broken = S(0);
   LPGD_FOR (g, j, n) broken = max_of(broken, indicator<S>(mask_not(is_finite(work.x[j]))));
@@ -201,14 +218,17 @@ LPGD_HD void take_effort(const Group& g, QpWork<S>& work, const QpEffort<RealOf<
 }
 
 // The second attempt: for lanes that ended without an answer and had iterations left, and for small
-// x that tolerances relative to 1 say little about. It counts x in units of the size found.
+// x that tolerances relative to 1 say little about. It counts x in units of the size found; where
+// the variables' units are far apart, each in its own.
 template <class S, class Src, class Group>
 LPGD_HD void try_again(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
                        const QpLanes<S, Src>& lanes, int used, const QpVectorFacts<S>& facts,
                        MaskOf<S> sound, const QpOutcome<S>& before) {
   using T = RealOf<S>;
   const T tolerance = static_cast<T>(task.settings.eps);
-  const S size = max_abs(g, work.x, work.dims.n) / *work.x_scale;
+  S size = S(0);
+  LPGD_FOR (g, j, work.dims.n) size = max_nan(size, abs_of(work.x[j]) / work.column_scale[j]);
+  size = g.max(size) / *work.x_scale;
   const auto usable = mask_and(sound, mask_not(facts.crossed));
   const auto failed = mask_or(equal(before.status, S(T(kQpMaxIterations))),
                               equal(before.status, S(T(kQpNumericalError))));
@@ -219,14 +239,21 @@ LPGD_HD void try_again(const Group& g, QpWork<S>& work, const QpTask<Src>& task,
   const auto again = mask_and(usable, mask_or(unanswered, mask_and(vague, seen)));
   if (!any_lane(again)) return;
   const auto far = mask_or(seen, less(S(T(kLargeX)), size));
-  const S unit = *work.x_scale * select(mask_and(far, is_finite(size)), size, S(1));
+  const auto apart = mask_and(again, less(S(0), work.facts[kFactColumns]));
+  if (any_lane(apart)) {
+    scale_columns_by(g, work, apart, work.x);
+    if (!work.dims.by_rows && work.dims.p > 0) load_gram(g, work);
+    if (work.dims.by_rows) transpose_rows(g, work);
+  }
+  const S found = *work.x_scale * select(mask_and(far, is_finite(size)), size, S(1));
+  const S unit = select(apart, S(1), found);
   load_vectors(g, work, task.problem, task.point, task.gradient, lanes, QpScales<S>{unit, S(0)});
   const auto usual = work.effort;
   take_effort(g, work, careful_effort<T>());
   QpOutcome<S> out = solve_cold(g, work, lanes.rho * *work.cost_scale, tolerance,
                                 task.settings.max_iter, again, before.iterations);
   take_effort(g, work, usual);
-  finish(g, work, facts, sound, out);
+  finish(g, work, facts, sound, S(tolerance), out);
   const auto answered = mask_or(less(out.measure.merit, before.measure.merit),
                                 mask_or(equal(out.status, S(T(kQpPrimalInfeasible))),
                                         equal(out.status, S(T(kQpDualInfeasible)))));
@@ -274,7 +301,7 @@ LPGD_HD void solve_entries(const Group& g, QpWork<S>& work, const QpTask<Src>& t
     cold = task.method == QpMethod::kWarmStart && !any_lane(held);
   }
   if (cold) out = solve_cold(g, work, rho, tolerance, task.settings.max_iter, usable, S(0));
-  finish(g, work, facts, sound, out);
+  finish(g, work, facts, sound, eps, out);
   const auto all = equal(S(0), S(0));
   store_point(g, work, lanes, used, all, work.x, work.z, task.solution);
   store_report(g, lanes, used, all, out, task.report);
@@ -303,7 +330,7 @@ LPGD_HD void solve_pairs(const Group& g, QpWork<S>& work, const QpTask<Src>& tas
     const auto held = active_set(g, work, lanes.rho * scales.cost, eps, eps, 1, kRefinements,
                                  T(kPatience), side == 1, usable, out);
     out.status = select(held, S(T(kQpOk)), out.status);
-    finish(g, work, facts, facts.finite, out);
+    finish(g, work, facts, facts.finite, eps, out);
     const auto all = equal(S(0), S(0));
     store_point(g, work, lanes, used, all, work.x, work.z, task.solution);
     store_report(g, lanes, used, all, out, task.report);
@@ -337,12 +364,13 @@ LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work, const QpImplicitT
   LPGD_FOR (g, i, M) work.rz[i] = S(0);
   g.sync();
   add_scaled(g, lanes, task.gradient.x, n, -*work.cost_scale, work.rx);
+  LPGD_FOR (g, j, n) work.rx[j] = work.column_scale[j] * work.rx[j];
   add_dual_gradient(g, work, lanes, task.point, task.gradient, S(T(-1)), work.rz);
   S upstream = S(0);
   LPGD_FOR (g, j, n) upstream += work.rx[j] - work.rx[j];
   g.sync();
   LPGD_FOR (g, i, M) {
-    work.rz[i] = work.rz[i] * slot_scale(work, i);
+    work.rz[i] = work.rz[i] * work.slot_scale[i];
     upstream += work.rz[i] - work.rz[i];
   }
   upstream = g.sum(upstream);
@@ -355,7 +383,8 @@ LPGD_HD void implicit_entries(const Group& g, QpWork<S>& work, const QpImplicitT
   const auto done = mask_and(sound, is_finite(residual));
   const auto keep = mask_and(there, done);
   const auto pass = mask_and(there, mask_not(is_finite(upstream)));
-  LPGD_FOR (g, j, n) work.dx[j] = select(pass, upstream, select(keep, work.dx[j], S(0)));
+  LPGD_FOR (g, j, n)
+    work.dx[j] = select(pass, upstream, select(keep, work.column_scale[j] * work.dx[j], S(0)));
   LPGD_FOR (g, i, M) work.dz[i] = select(pass, upstream, select(keep, work.dz[i], S(0)));
   g.sync();
   store_point(g, work, lanes, used, equal(S(0), S(0)), work.dx, work.dz, task.direction);

@@ -89,7 +89,7 @@ LPGD_HD MaskOf<S> active_set(const Group& g, QpWork<S>& work, S rho, S eps, S ac
   moved_before = patience < 1 ? g.sum(moved_before) / S(patience) : S(1) / S(0);
   for (int iter = 0; iter < max_iter && any_lane(open); ++iter) {
     const S reg = detail::active_weights(g, work, work.s);
-    if (!again || iter > 0) kkt_factor(g, work, rho + reg);
+    if (!again || iter > 0) kkt_factor(g, work, rho, reg);
     LPGD_FOR (g, i, M) work.z[i] = select(open, work.z[i] * work.s[i], work.z[i]);
     g.sync();
     QpMeasure<S> now;
@@ -167,7 +167,7 @@ LPGD_HD S implicit_direction(const Group& g, QpWork<S>& work) {
   const int n = work.dims.n, M = work.dims.slots();
   detail::guess_active(g, work);
   const S reg = detail::active_weights(g, work, work.s);
-  kkt_factor(g, work, reg);
+  kkt_factor(g, work, S(0), reg);
   LPGD_FOR (g, i, M) work.rz[i] = work.rz[i] * work.s[i];
   g.sync();
   const S size = max_nan(max_abs(g, work.rx, n), max_abs(g, work.rz, M));

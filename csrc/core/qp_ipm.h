@@ -66,7 +66,7 @@ LPGD_HD void starting_point(const Group& g, QpWork<S>& work, S rho) {
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
   detail::interior_weights(g, work, true);
-  kkt_factor(g, work, rho + S(work.effort.primal_reg));
+  kkt_factor(g, work, rho, S(work.effort.primal_reg));
   LPGD_FOR (g, j, n) work.rx[j] = -work.q[j];
   LPGD_FOR (g, i, M) work.rz[i] = work.d[i];
   g.sync();
@@ -167,7 +167,7 @@ LPGD_HD void interior_point(const Group& g, QpWork<S>& work, S rho, S eps, int m
     const S mu = dot(g, work.s, work.z, M) / count;
     const S largest = max_of(max_abs(g, work.rx, n), max_abs(g, work.rz, M));
     detail::interior_weights(g, work, false);
-    kkt_factor(g, work, rho + reg);
+    kkt_factor(g, work, rho, reg);
     // Predictor: straight at the solution. rz of measure() is d - Cx - s.
     LPGD_FOR (g, i, M) work.ez[i] = work.rz[i] + work.s[i];
     g.sync();

@@ -48,14 +48,17 @@ LPGD_HD void slots_of(const Group& g, const QpWork<S>& work, const S* x, S* out)
   g.sync();
 }
 
-// out = P x + rho x, P scaled
+// out = P x + rho D^2 x, P and x scaled, D the columns' scales
 template <class S, class Group>
 LPGD_HD void hessian_times(const Group& g, const QpWork<S>& work, S rho, const S* x, S* out) {
   const int n = work.dims.n;
   if (work.dims.quadratic)
     multiply_rows(g, work.P, n, n, work.dims.stride_n(), x, out, RealOf<S>(0));
   const S scale = *work.cost_scale;
-  LPGD_FOR (g, j, n) out[j] = rho * x[j] + (work.dims.quadratic ? scale * out[j] : S(0));
+  LPGD_FOR (g, j, n) {
+    const S column = work.column_scale[j];
+    out[j] = rho * (column * column) * x[j] + (work.dims.quadratic ? scale * out[j] : S(0));
+  }
   g.sync();
 }
 
@@ -73,14 +76,14 @@ LPGD_HD S dot(const Group& g, const S* a, const S* b, int count) {
   return g.sum(out);
 }
 
-// Factor for the weights in work.w; `diagonal` is rho of the proximal term plus the regularisation.
+// Factor for the weights in work.w, with rho of the proximal term and the regularisation.
 // The weights of the rows of A are those that AtA was made with.
 template <class S, class Group>
-LPGD_HD void kkt_factor(const Group& g, QpWork<S>& work, S diagonal) {
+LPGD_HD void kkt_factor(const Group& g, QpWork<S>& work, S rho, S reg) {
   const QpDims& dims = work.dims;
   const int n = dims.n, ld = dims.stride_n();
   LPGD_FOR (g, j, n) {
-    S value = diagonal;
+    S value = reg + rho * (work.column_scale[j] * work.column_scale[j]);
     if (dims.n_lb > 0) value += work.w[dims.lower() + j];
     if (dims.n_ub > 0) value += work.w[dims.upper() + j];
     work.H_diag[j] = dims.by_rows ? S(1) / value : value;

@@ -1,7 +1,7 @@
 // From the batch into the workspace and back: gathering the lanes of a pack, scaling, checking.
 #pragma once
 
-#include "qp_work.h"
+#include "qp_scale.h"
 
 LPGD_BEGIN_NAMESPACE
 
@@ -12,12 +12,6 @@ LPGD_INLINE S gather(const QpLanes<S, Src>& lanes, const Src* base, std::int64_t
   for (int l = 0; l < ScalarTraits<S>::lanes; ++l)
     set_lane(out, l, static_cast<RealOf<S>>(base[lanes.entry[l].item * stride + offset]));
   return out;
-}
-
-// 1 for a true lane, 0 for a false one
-template <class S>
-LPGD_INLINE S indicator(MaskOf<S> mask) {
-  return select(mask, S(1), S(0));
 }
 
 template <class S, class Src, class Group>
@@ -58,7 +52,7 @@ LPGD_HD void check_convexity(const Group& g, QpWork<S>& work) {
 // P, symmetrised. Non-finite numbers are found on the way: v - v is 0 for a finite v, else nan.
 template <class S, class Src, class Group>
 LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<Src>& problem,
-                          const QpLanes<S, Src>& lanes, bool check) {
+                          const QpLanes<S, Src>& lanes) {
   const int n = work.dims.n, ld = work.dims.stride_n();
   S finite = S(0), scale = S(0);
   LPGD_FOR (g, i, n)
@@ -79,7 +73,6 @@ LPGD_HD void load_hessian(const Group& g, QpWork<S>& work, const QpProblem<Src>&
     work.facts[kFactScaleP] = scale;
   }
   g.sync();
-  if (check) check_convexity<Src>(g, work);
 }
 
 // `count` rows of G or A from slot `first` on, each scaled by a power of two: its largest entry in
@@ -101,14 +94,29 @@ LPGD_HD void load_rows(const Group& g, QpWork<S>& work, const QpLanes<S, Src>& l
     }
     const S scale = inverse_power_of_two(largest);
     for (int j = 0; j < n; ++j) work.Rt[j * ld + first + k] = scale * work.Rt[j * ld + first + k];
-    if (work.dims.by_rows)
-      for (int j = 0; j < n; ++j)
-        work.R[(first + k) * work.dims.stride_n() + j] = work.Rt[j * ld + first + k];
-    work.row_scale[first + k] = scale;
+    work.slot_scale[first + k] = scale;
   }
   finite = g.sum(finite);
   if (g.lane() == 0) *finite_out = finite;
   g.sync();
+}
+
+// R from Rt
+template <class S, class Group>
+LPGD_HD void transpose_rows(const Group& g, QpWork<S>& work) {
+  const int ld = work.dims.stride_rows();
+  LPGD_FOR (g, i, work.dims.rows())
+    for (int j = 0; j < work.dims.n; ++j)
+      work.R[i * work.dims.stride_n() + j] = work.Rt[j * ld + i];
+  g.sync();
+}
+
+// The weight of an equality never changes, so its part of every normal matrix doesn't.
+template <class S, class Group>
+LPGD_HD void load_gram(const Group& g, QpWork<S>& work) {
+  const QpDims& dims = work.dims;
+  gram(g, work.Rt + dims.m, dims.n, dims.p, dims.stride_rows(), S(1 / work.effort.equality_reg),
+       work.AtA, dims.stride_n());
 }
 
 // Shared matrices stay in the workspace from one pack to the next. `check`: P may not be convex.
@@ -116,23 +124,31 @@ template <class S, class Src, class Group>
 LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<Src>& problem,
                            const QpLanes<S, Src>& lanes, bool first, bool check) {
   const int m = work.dims.m, p = work.dims.p;
-  if (first) {
+  const bool quadratic = work.dims.quadratic;
+  const bool own_P = quadratic && problem.stride_P != 0, own_G = m > 0 && problem.stride_G != 0;
+  const bool own_A = p > 0 && problem.stride_A != 0;
+  const bool own = own_P || own_G || own_A;
+  // columns are scaled by what all matrices say, so the shared ones carry what their last partners
+  // said
+  const bool all = first || (own && any_lane(less(S(0), work.facts[kFactColumns]))) ||
+                   any_lane(less(S(0), work.facts[kFactStale]));
+  if (!all && !own) return;
+  if (all) {
     LPGD_FOR (g, k, kFacts) work.facts[k] = S(0);
     g.sync();
     if (g.lane() == 0) work.facts[kFactConvex] = S(1);
     g.sync();
   }
-  if (work.dims.quadratic && (first || problem.stride_P != 0))
-    load_hessian(g, work, problem, lanes, check);
-  if (m > 0 && (first || problem.stride_G != 0))
+  if (quadratic && (all || own_P)) load_hessian(g, work, problem, lanes);
+  if (m > 0 && (all || own_G))
     load_rows(g, work, lanes, problem.G, problem.stride_G, 0, m, &work.facts[kFactFiniteG]);
-  if (p > 0 && (first || problem.stride_A != 0)) {
+  if (p > 0 && (all || own_A))
     load_rows(g, work, lanes, problem.A, problem.stride_A, m, p, &work.facts[kFactFiniteA]);
-    // the weight of an equality never changes, so its part of every normal matrix doesn't
-    if (!work.dims.by_rows)
-      gram(g, work.Rt + m, work.dims.n, p, work.dims.stride_rows(), S(1 / work.effort.equality_reg),
-           work.AtA, work.dims.stride_n());
-  }
+  scale_columns(g, work);
+  const bool scaled = any_lane(less(S(0), work.facts[kFactColumns]));
+  if (quadratic && check && (all || own_P || scaled)) check_convexity<Src>(g, work);
+  if (work.dims.by_rows && (all || own_G || own_A || scaled)) transpose_rows(g, work);
+  if (p > 0 && !work.dims.by_rows && (all || own_A || scaled)) load_gram(g, work);
 }
 
 // What the vectors alone decide: status of lanes whose data is not usable.
@@ -159,7 +175,8 @@ LPGD_HD QpVectorFacts<S> classify_slots(const Group& g, QpWork<S>& work) {
   LPGD_FOR (g, i, dims.slots()) {
     const S value = work.d[i];
     const bool equality = i >= m && i < m + p;
-    const auto bounded = less(abs_of(value) * slot_scale(work, i), infinite);
+    const S size = i < m + p ? abs_of(value) * work.slot_scale[i] : abs_of(value);
+    const auto bounded = less(size, infinite);
     if (equality) {
       unusable = max_of(unusable, indicator<S>(mask_not(is_finite(value))));
     } else {
@@ -204,45 +221,6 @@ LPGD_HD void add_dual_gradient(const Group& g, const QpWork<S>& work, const QpLa
   }
 }
 
-// Sizes of x from where on it is counted in another unit than 1, below and above.
-constexpr double kSmallX = 0x1p-7;
-constexpr double kLargeX = 0x1p10;
-
-// The unit of x, where the data alone tells it: small where every number that bounds x or pulls on
-// it is, large where it takes a large x to meet a constraint, or where all of them are; 1 if in
-// doubt, as loose bounds are large beside a small x. `seen`: the size of a point near the solution.
-// From the unscaled d; `cost` is the largest entry of q.
-template <class S, class Group>
-LPGD_HD S unit_of_x(const Group& g, const QpWork<S>& work, S cost, S curvature, S seen) {
-  using T = RealOf<S>;
-  const S small = S(T(kSmallX)), large = S(T(kLargeX));
-  const auto curved = mask_and(less(S(0), curvature), less(S(0), cost));
-  const S free_size = cost / select(curved, curvature, S(1));
-  S most = select(curved, free_size, S(0)), required = S(0);
-  S least = select(curved, free_size, S(1) / S(0));
-  LPGD_FOR (g, i, work.dims.slots()) {
-    const S value = work.d[i] * slot_scale(work, i);
-    const S size = abs_of(value);
-    const auto counts = mask_and(less(S(0), work.on[i]), less(S(0), size));
-    const auto binds = mask_or(less(S(0), work.equal_slot[i]), less(value, S(0)));
-    most = select(counts, max_of(most, size), most);
-    least = select(counts, min_of(least, size), least);
-    required = select(mask_and(counts, binds), max_of(required, size), required);
-  }
-  most = g.max(most);
-  least = g.min(least);
-  required = max_of(g.max(required), seen);
-  S unit = select(mask_and(less(most, small), less(S(0), most)), most, S(1));
-  unit = select(mask_and(less(large, least), is_finite(least)), least, unit);
-  return select(less(large, required), max_of(unit, required), unit);
-}
-
-// The scales wanted of x and of the objective; 0: to be found.
-template <class S>
-struct QpScales {
-  S x, cost;
-};
-
 // Right-hand sides, shifted where LPGD asks for it, and scaled. `point` gives the anchor of the
 // proximal term.
 template <class S, class Src, class Group>
@@ -267,23 +245,26 @@ LPGD_HD QpVectorFacts<S> load_vectors(const Group& g, QpWork<S>& work,
     load_vector(g, lanes, point.x, n, n, work.anchor);
     LPGD_FOR (g, j, n) {
       work.q[j] -= lanes.rho * work.anchor[j];
-      seen = max_of(seen, abs_of(work.anchor[j]));
+      seen = max_of(seen, abs_of(work.anchor[j]) / work.column_scale[j]);
     }
     seen = g.max(seen);
     g.sync();
   }
-  S unusable = S(0), largest = S(0);
+  S unusable = S(0), largest = S(0), column = S(1) / S(0);
   LPGD_FOR (g, j, n) {
+    work.q[j] = work.column_scale[j] * work.q[j];
     unusable = max_of(unusable, indicator<S>(mask_not(is_finite(work.q[j]))));
     largest = max_of(largest, abs_of(work.q[j]));
+    column = min_of(column, work.column_scale[j]);
   }
   largest = g.max(largest);
-  const S curvature = work.facts[kFactScaleP] + lanes.rho;
+  column = g.min(column);
+  const S curvature = work.facts[kFactScaleP] + lanes.rho * (column * column);
   const S found = unit_of_x(g, work, largest, curvature, seen);
   // inverse_power_of_two twice: a power of two
   const S inverse_x = inverse_power_of_two(select(less(S(0), wanted.x), wanted.x, found));
   LPGD_FOR (g, i, dims.slots()) {
-    const S scaled = inverse_x * (work.d[i] * slot_scale(work, i));
+    const S scaled = inverse_x * (work.d[i] * work.slot_scale[i]);
     const S value = select(less(S(0), work.on[i]), scaled, S(0));
     unusable = max_of(unusable, indicator<S>(mask_not(is_finite(value))));
     work.d[i] = value;
@@ -325,8 +306,8 @@ LPGD_HD void load_point(const Group& g, QpWork<S>& work, const QpPoint<const Src
   }
   const S inverse_x = S(1) / *work.x_scale;
   const S cost_scale = inverse_x * *work.cost_scale;
-  LPGD_FOR (g, j, dims.n) x[j] = inverse_x * x[j];
-  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (cost_scale / slot_scale(work, i));
+  LPGD_FOR (g, j, dims.n) x[j] = inverse_x * (x[j] / work.column_scale[j]);
+  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (cost_scale / work.slot_scale[i]);
   g.sync();
 }
 
@@ -337,7 +318,7 @@ template <class S, class Group>
 LPGD_HD void unscale_duals(const Group& g, const QpWork<S>& work, S unit, const S* sign_of, S* z) {
   const QpDims& dims = work.dims;
   const S factor = unit / *work.cost_scale;
-  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (slot_scale(work, i) * factor);
+  LPGD_FOR (g, i, dims.slots()) z[i] = z[i] * (work.slot_scale[i] * factor);
   g.sync();
   if (dims.n_lb == 0 || dims.n_ub == 0) return;
   S* lb = z + dims.lower();

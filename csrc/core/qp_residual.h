@@ -44,12 +44,14 @@ LPGD_HD QpMeasure<S> measure_products(const Group& g, QpWork<S>& work, const S* 
   using T = RealOf<S>;
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
-  S size_dual = S(0), dual = S(0), primal = S(0), relative = S(0), size_z = S(0);
+  S size_dual = S(0), dual = S(0), dual_given = S(0);
+  S primal = S(0), relative = S(0), size_z = S(0);
   LPGD_FOR (g, j, n) {
     const S residual = work.Px[j] + work.q[j] + work.Cz[j];
     size_dual = max_of(size_dual, max_of(abs_of(work.q[j]), abs_of(work.Px[j])));
     size_dual = max_of(size_dual, abs_of(work.Cz[j]));
     dual = max_nan(dual, abs_of(residual));
+    dual_given = max_nan(dual_given, abs_of(residual) / work.column_scale[j]);
     work.rx[j] = -residual;
   }
   LPGD_FOR (g, i, M) {
@@ -59,7 +61,7 @@ LPGD_HD QpMeasure<S> measure_products(const Group& g, QpWork<S>& work, const S* 
     const S residual = s ? slack - s[i] * on : violated;
     const S size = S(1) + max_of(abs_of(work.d[i]), on * abs_of(work.Cx[i]));
     work.rz[i] = residual;
-    primal = max_nan(primal, abs_of(residual) / slot_scale(work, i));
+    primal = max_nan(primal, abs_of(residual) / work.slot_scale[i]);
     relative = max_nan(relative, abs_of(residual) / size);
     size_z = max_of(size_z, abs_of(z[i]));
   }
@@ -73,7 +75,7 @@ LPGD_HD QpMeasure<S> measure_products(const Group& g, QpWork<S>& work, const S* 
   QpMeasure<S> out;
   const S unit = *work.x_scale;
   out.primal = unit * g.max(primal);
-  out.dual = unit * dual / *work.cost_scale;
+  out.dual = unit * g.max(dual_given) / *work.cost_scale;
   out.gap = unit * unit * gap / *work.cost_scale;
   out.merit = max_nan(max_nan(g.max(relative), dual / (S(1) + g.max(size_dual))), gap / gap_size);
   out.z_scale = S(1) + g.max(size_z);

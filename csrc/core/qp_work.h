@@ -4,10 +4,12 @@
 // of A (s = 0, an equality slot), then -x <= -lb, then x <= ub. The rows of G and A are kept
 // transposed in one matrix; bounds only touch diagonals. The multipliers z of all slots include y.
 //
-// Inside, the problem is scaled: the objective by cost_scale and the rows by row_scale, powers of
+// Inside, the problem is scaled: the objective by cost_scale and the slots by slot_scale, powers of
 // two that bring the largest entries near 1, so that tolerances mean the same in any units. x, and
 // with it q and d, is counted in x_scale, a power of two that is 1 unless the data says that x is
-// far from 1 (unit_of_x). So z = z_given * cost_scale / (row_scale * x_scale).
+// far from 1 (unit_of_x); and each variable in column_scale besides, powers of two that are 1
+// unless the variables' units are far apart (qp_scale.h). So x = x_given / (x_scale * column_scale)
+// and z = z_given * cost_scale / (slot_scale * x_scale).
 #pragma once
 
 #include "dense.h"
@@ -47,8 +49,10 @@ enum QpFact : int {
   kFactFiniteG,
   kFactFiniteA,
   kFactConvex,
-  kFactScaleP,  // largest diagonal entry of P
-  kFactStrict,  // P is positive definite by a margin
+  kFactScaleP,   // largest diagonal entry of P
+  kFactStrict,   // P is positive definite by a margin
+  kFactColumns,  // a column_scale is not 1
+  kFactStale,    // the columns are scaled by what one solution said
   kFacts
 };
 
@@ -75,7 +79,7 @@ LPGD_INLINE QpEffort<T> careful_effort() {
 template <class S>
 struct QpWork {
   QpDims dims;
-  S *P, *Rt, *q, *d, *on, *equal_slot, *row_scale;   // data; Rt is [n, stride_rows]
+  S *P, *Rt, *q, *d, *on, *equal_slot, *slot_scale;  // data; Rt is [n, stride_rows]
   S* R;                                              // by rows: Rt's transpose, [rows, stride_n]
   S* AtA;                                            // A'A / equality_reg, A scaled
   S *L, *L_inv, *H_diag, *w, *theta, *panel;         // factorisation
@@ -90,6 +94,7 @@ struct QpWork {
   S *last_x, *last_Px, *last_Cx, *last_z, *last_Cz;  // iterate before, for certificates
   S *ray_x, *ray_z;                                  // what comes closest to a certificate
   S* anchor;                                         // x* of the proximal term
+  S* column_scale;                                   // [n]
   S *cost_scale, *x_scale;                           // [1]
   S* facts;  // [kFacts] what is known of the matrices: see load_matrices
   QpEffort<RealOf<S>> effort;
@@ -143,7 +148,8 @@ struct QpWork {
     Cdx = take(M);
     best_z = take(M);
     best_s = take(M);
-    row_scale = take(rows);
+    slot_scale = take(M);
+    column_scale = take(n);
     last_x = take(n);
     last_Px = take(n);
     last_Cz = take(n);
@@ -189,12 +195,6 @@ template <class S, class Src>
 LPGD_HD QpLanes<S, Src> by_slot(QpLanes<S, Src> lanes) {
   for (int l = 0; l < ScalarTraits<S>::lanes; ++l) lanes.entry[l].item = lanes.entry[l].slot;
   return lanes;
-}
-
-// z inside the scaled problem = z_factor * z given, for a slot
-template <class S>
-LPGD_INLINE S slot_scale(const QpWork<S>& work, int slot) {
-  return slot < work.dims.rows() ? work.row_scale[slot] : S(1);
 }
 
 LPGD_END_NAMESPACE

@@ -56,6 +56,7 @@ def train(
     name = run_name(spec, settings, size, seed)
     result_file, state_file = folder / f"{name}.json", folder / f"{name}.pt"
     wanted = json.loads(json.dumps(asdict(settings)))
+    del wanted["sizes"]  # which runs there are, and not what a run does
     if (found := read_result(result_file, wanted)) is not None:
         return found
     torch.manual_seed(seed)
