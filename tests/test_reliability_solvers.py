@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from lpgd_native import LPGD, Status, solve_qp
+from lpgd_native import LPGD, Status, solve_lp, solve_qp
 from reliability import gradients, leaks, torture
 from reliability.operations import operations
 
@@ -99,3 +99,19 @@ def test_relative_steps_do_not_depend_on_the_batch():
     for k in range(24):
         (alone,) = grads(slice(k, k + 1))
         assert torch.equal(whole[k : k + 1], alone)
+
+
+def test_a_float32_lp_beside_a_tie_is_optimal_but_elsewhere():
+    """An edge that costs less than float32's tolerance: any of its points is an answer."""
+    data = gradients.random_lp(21, 300, n=6, m=5, p=2)
+    g = torch.randn(300, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(22))
+    q = data.q[5] + 0.3 * g[5]
+    item = data.item(5)
+    double = solve_lp(q, *item[2:], method="ipm").x
+    single = [
+        solve_lp(q.float(), *item.to(torch.float32)[2:], method=how).x.double()
+        for how in ("ipm", "highs")
+    ]
+    assert (single[0] - double).abs().max() > 0.1
+    assert abs(float(q @ (single[0] - double))) < 1e-4 * (1 + abs(float(q @ double)))
+    assert (single[1] - double).abs().max() < 1e-4

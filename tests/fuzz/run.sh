@@ -41,7 +41,7 @@ declare -A kernels=([qp]="qp qp_dispatch" [prox]="prox prox_separable prox_dispa
 mkdir -p build/fuzz/objects
 object() { # source; CMAKE_CXX_COMPILER_LAUNCHER=ccache spares what has not changed
   local out=build/fuzz/objects/$(basename "$1" .cpp).o
-  nice -n 10 ${CMAKE_CXX_COMPILER_LAUNCHER:-} "$cxx" "${flags[@]}" -c "$1" -o "$out"
+  nice -n 5 ${CMAKE_CXX_COMPILER_LAUNCHER:-} "$cxx" "${flags[@]}" -c "$1" -o "$out"
   echo "$out"
 }
 for target in "${targets[@]}"; do

@@ -152,11 +152,11 @@ def main(show: bool) -> None:
         for name, row in rows.items():
             gap = f"{row.gap:.1e}" if row.gap else "-"
             print(f"| `{name}` | {row.calls} | {row.threads} | {row.exact} | {gap} |")
+    exact = sum(row.exact == row.calls for row in rows.values())
     print(
-        f"determinism: {len(operations())} operators and strategies, {len(rows)} raw operators, on "
-        f"{THREADS} threads and splits of {SPLITS} out of {BATCH}: the same bits on all threads, in "
-        f"any split those of {sum(r.exact == r.calls for r in rows.values())} raw operators, others "
-        f"to {max(r.gap for r in rows.values()):.1e}"
+        f"determinism: {len(operations())} operators and strategies, {len(rows)} raw operators: "
+        f"the same bits on {THREADS} threads; in splits of {SPLITS} out of {BATCH} the same bits "
+        f"of {exact} raw operators, others to {max(row.gap for row in rows.values()):.1e}"
     )
     if faults:
         sys.exit("\n".join(faults))

@@ -33,7 +33,7 @@ def _operators() -> tuple[operators.Operator, ...]:
     mesh = small_mesh(2, 6)
     return (
         operators.LinearOperator(_normal(3, 5)),
-        operators.LinearOperator(_normal(3, 5).to_sparse_csr()),
+        operators.LinearOperator(_normal(3, 5).to_sparse()),
         operators.LinearOperator.convolution(_normal(3), (8,), stride=2, padding=1),
         operators.VolterraDeconvolution.random(1.0).double(),
         operators.TorchOperator(lambda x: x[..., :3].square(), (5,)),

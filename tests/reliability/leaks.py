@@ -31,7 +31,7 @@ from reliability.operations import operations
 
 LIMIT = 2.0  # MiB that resident memory may grow by
 Call = Callable[[], object]
-#: of operations that differ in a formula alone, the first: the code around their kernels is the same
+#: of operations that differ in a formula alone, the first
 CHOSEN = (
     "solve_qp ipm Implicit()",
     "solve_qp ipm LPGD",
