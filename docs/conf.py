@@ -59,6 +59,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "reset_modules": (),
     "abort_on_example_error": True,
+    "capture_repr": (),  # what is printed is shown, not the last line's value
     "min_reported_time": 0,
 }
 suppress_warnings = ["config.cache"]  # functions in the gallery's settings

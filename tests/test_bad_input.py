@@ -76,12 +76,23 @@ def test_batches_that_do_not_broadcast_are_all_listed(name):
         assert f"{other} [{3 if other == name else 8}]" in str(info.value)
 
 
-@pytest.mark.parametrize("value", [1.0, [1.0, 2.0], np.zeros(5), "q"], ids=str)
+@pytest.mark.parametrize("value", [True, [1.0, 2.0], np.zeros(5), "q"], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_no_tensor(name, value):
     text = f"solve_qp: {name} must be a torch.Tensor, got {type(value).__name__}"
     with pytest.raises(TypeError, match=text):
         solve_qp(*GOOD._replace(**{name: value}))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("lb", "ub")])
+def test_only_bounds_may_be_numbers(name):
+    with pytest.raises(TypeError, match=f"solve_qp: {name} must be a torch.Tensor, got float"):
+        solve_qp(*GOOD._replace(**{name: 1.0}))
+
+
+def test_arrays_have_a_function_of_their_own():
+    with pytest.raises(TypeError, match=r"got ndarray \(solve_qp_numpy takes numpy arrays\)"):
+        solve_qp(None, np.zeros(3))
 
 
 def test_q_is_needed():
@@ -114,7 +125,9 @@ def test_mixed_devices(name):
 
 
 def test_sparse_tensors():
-    with pytest.raises(TypeError, match=r"solve_qp: G must be dense, got layout torch.sparse_coo"):
+    with pytest.raises(
+        TypeError, match=r"solve_qp: G must be dense .*to_sparse_csr.* got layout torch.sparse_coo"
+    ):
         solve_qp(*GOOD._replace(G=GOOD.G.to_sparse()))
 
 
@@ -134,7 +147,7 @@ def test_max_iter_out_of_range(max_iter):
 
 @pytest.mark.parametrize("gradient", ["implicit", Implicit, LPGD, 0.1])
 def test_gradient_is_a_strategy(gradient):
-    with pytest.raises(TypeError, match=r"solve_qp: gradient must be Implicit\(\) or LPGD"):
+    with pytest.raises(TypeError, match=r"solve_qp: gradient must be Implicit\(\), LPGD"):
         solve_qp(*GOOD, gradient=gradient)
 
 

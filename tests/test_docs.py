@@ -4,14 +4,20 @@ the code is what the code says.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.optimize
 import torch
 
-import lpgd_native  # noqa: F401  registers torch.ops.lpgd
+import lpgd_native
 from _build_tree import ROOT
+from transforms import forward_mode
 
 PAGES = [
     ROOT / "README.md",
@@ -49,6 +55,7 @@ def test_there_are_examples() -> None:
     }
 
 
+@forward_mode
 @pytest.mark.parametrize(("page", "line", "code"), EXAMPLES)
 def test_example_runs(page: Path, line: int, code: str) -> None:
     source = "\n" * line + code  # so that a traceback shows the page's own line numbers
@@ -77,6 +84,57 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in map(_anchor, headings), f"{page.name}: {target}"
 
 
+def _docstring_examples() -> dict[str, str]:
+    """What stands under ``Example::`` in the docstrings of the public modules."""
+    modules = [
+        lpgd_native,
+        *(getattr(lpgd_native, name) for name in ("nn", "operators", "oracles", "losses")),
+        *(importlib.import_module(f"lpgd_native.{name}") for name in ("cvxpy", "gradients")),
+    ]
+    found = {}
+    for module in modules:
+        for name, value in vars(module).items():
+            text = inspect.getdoc(value) or ""
+            if getattr(value, "__module__", "").startswith("lpgd_native") and "Example::" in text:
+                code = re.split(r"\n(?=\S)", text.partition("Example::\n")[2].strip("\n"))[0]
+                found[name] = textwrap.dedent(code)
+    return found
+
+
+# what an example takes from its surroundings
+SURROUNDINGS = {
+    "FunctionOracle": {},
+    "OracleLayer": {"network": torch.nn.Linear(7, 5), "images": torch.rand(2, 7)},
+    "QPLayer": {"network": torch.nn.Linear(7, 3), "features": torch.rand(2, 7)},
+    "LPLayer": {"network": torch.nn.Linear(7, 4), "features": torch.rand(2, 7)},
+    "TorchOperator": {"x": torch.rand(2, 5), "y": torch.rand(2, 3)},
+    "CvxpyLayer": {},
+    "solver": {},
+}
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_examples_in_docstrings_run(name: str) -> None:
+    cp = pytest.importorskip("cvxpy") if name in ("CvxpyLayer", "solver") else None
+    if name == "solver":
+        pytest.importorskip("cvxpylayers")
+    names = {**vars(lpgd_native), **vars(lpgd_native.nn), **vars(lpgd_native.operators)}
+    names |= {"torch": torch, "np": np, "scipy": scipy, "cp": cp, "lpgd_native": lpgd_native}
+    if cp is not None:
+        x, a = cp.Variable(3), cp.Parameter(3)
+        problem = cp.Problem(cp.Minimize(cp.sum_squares(x - a)), [x >= 0])
+        names |= {"x": x, "a": a, "problem": problem}
+        names["CvxpyLayer"] = importlib.import_module("lpgd_native.cvxpy").CvxpyLayer
+    names |= SURROUNDINGS[name]
+    exec(compile(_docstring_examples()[name], name, "exec"), names)
+    if name == "FunctionOracle":
+        assert torch.equal(names["layer"](1 - torch.eye(3)).x, torch.eye(3))
+
+
+def test_there_are_no_other_examples_in_docstrings() -> None:
+    assert set(_docstring_examples()) == set(SURROUNDINGS)
+
+
 def test_schemas_are_those_of_the_operators() -> None:
     quoted = {
         " ".join(code.split()).partition("(")[0]: re.sub(r"\s+", " ", code).strip()
@@ -90,6 +148,8 @@ def test_schemas_are_those_of_the_operators() -> None:
         "implicit_qp",
         "outer_sum",
         "solve_sparse_qp",
+        "highs_solve",
+        "highs_resolve",
         "oracle_assignment",
         "oracle_grid_path",
         "oracle_dag_path",
@@ -107,6 +167,28 @@ def test_schemas_are_those_of_the_operators() -> None:
     }
     for name, text in quoted.items():
         assert f"lpgd::{text}" == str(getattr(torch.ops.lpgd, name).default._schema)
+
+
+def test_every_operator_is_described() -> None:
+    """By name; those of the GRU by their twin, a backward op beside its forward."""
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("ops.md", "networks.md"))
+    names = {
+        schema.name.removeprefix("lpgd::")
+        for schema in torch._C._jit_get_all_schemas()
+        if schema.name.startswith("lpgd::")
+    }
+    assert len(names) > 30
+    told = {name.replace("gru_", "lstm_").removesuffix("_backward") for name in names}
+    assert not {name for name in told if name not in text}
+
+
+def test_proximal_operators_are_counted_and_listed() -> None:
+    names = [name for name in dir(lpgd_native) if name.startswith(("prox_", "project_"))]
+    for page in ("README.md", "docs/index.md"):
+        assert f"{len(names)} proximal operators" in (ROOT / page).read_text()
+    for page in ("ops.md", "reference/prox.md"):
+        text = (ROOT / "docs" / page).read_text()
+        assert not [name for name in names if name not in text]
 
 
 def test_constants_are_those_of_the_code() -> None:

@@ -421,19 +421,39 @@ def test_opcheck(name):
 
 
 def test_raw_ops_check_what_memory_hangs_on():
-    x, coefficients, plan, *rest = raw_inputs(MODELS["point"]())["eit_forward"]
+    operator = MODELS["point"]()
+    x, coefficients, plan, links, factor, *rest = raw_inputs(operator)["eit_forward"]
+    drives, measured, pairs = rest
+
+    def run(coefficients=coefficients, plan=plan, links=links, factor=factor, pairs=pairs):
+        arrays = (coefficients, plan, links, factor, drives, measured, pairs)
+        return torch.ops.lpgd.eit_forward(x, *arrays)
+
+    def put(tensor, place, value):
+        changed = tensor.clone()
+        changed.view(-1)[place] = value
+        return changed
+
+    run()
     for change, text in (
-        (lambda p: p[:-1], "cut off"),
-        (lambda p: torch.cat([p, p[:1]]), "too many"),
-        (lambda p: p.long(), "int32"),
-        (lambda p: p.index_fill(0, torch.tensor(7), 10_000), "out of range"),
-        (lambda p: p.index_fill(0, torch.tensor(0), -1), "impossible sizes"),
-        (lambda p: torch.cat([p[:-1], p[-1:] - 1]), "contradicts"),
+        ({"plan": plan[:-1]}, "fits no mesh"),
+        ({"plan": torch.cat([plan, plan[:1]])}, "fits no mesh"),
+        ({"plan": plan[:0]}, "fits no mesh"),
+        ({"plan": plan.long()}, "int32"),
+        ({"plan": put(plan, 7, 10_000)}, "cell_link is out of range"),
+        ({"plan": put(plan, -1, -1)}, "row_start must rise"),
+        ({"links": put(links, 3, -1)}, "an unknown is out of range"),
+        ({"links": links[:, :1].contiguous()}, "links must be"),
+        ({"factor": put(factor, 2, 10_000)}, "rows must rise|contradicts"),
+        ({"factor": put(factor, -1, 0)}, "contradicts"),
+        ({"factor": factor[:2]}, "factor must be"),
+        ({"coefficients": coefficients.float()}, "coefficients must be float64"),
+        ({"pairs": put(pairs, 1, 99)}, "pairs: a row is out of range"),
     ):
         with pytest.raises(RuntimeError, match=text):
-            torch.ops.lpgd.eit_forward(x, coefficients, change(plan), *rest)
+            run(**change)
     with pytest.raises(RuntimeError, match="weights must be"):
-        torch.ops.lpgd.eit_forward(x[:, 1:].contiguous(), coefficients, plan, *rest)
+        torch.ops.lpgd.eit_forward(x[:, 1:].contiguous(), *operator._mesh)
 
 
 def test_func_transforms():

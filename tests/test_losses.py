@@ -17,6 +17,7 @@ from lpgd_native.losses import (
     SPOPlus,
     direct_loss,
     fenchel_young,
+    regret,
     spo_plus,
 )
 from strategy_oracles import F64, Matrices, Vertices, choose, costs, permutations, polytope
@@ -85,6 +86,42 @@ def test_spo_plus_bounds_the_regret_and_is_convex(seed, scale):
     at_truth, grad = value_and_gradient(spo_plus, true, true, SET)
     assert at_truth.abs().max() <= slack
     assert not grad.any()
+
+
+def test_regret():
+    """By its formula; zero for the true costs; with a quadratic term for a QP; nan if unsolved."""
+    decided, best = SET.solve(C).x, SET.solve(TRUE)
+    expected = (TRUE * decided).sum(-1) - best.objective
+    c = C.clone().requires_grad_()
+    found = regret(c, TRUE, SET)
+    torch.testing.assert_close(found, expected)
+    assert not found.requires_grad
+    assert (found >= -1e-12).all()
+    assert found.max() > 0
+    torch.testing.assert_close(regret(C, TRUE, SET, x_true=best.x), expected)
+    torch.testing.assert_close(regret(TRUE, TRUE, SET), torch.zeros_like(expected))
+    program = QPOracle(torch.eye(5, dtype=F64), lb=torch.zeros(5, dtype=F64))
+    x, x_true = (-C).clamp(min=0), (-TRUE).clamp(min=0)
+    value = [(p * p).sum(-1) / 2 + (TRUE * p).sum(-1) for p in (x, x_true)]
+    torch.testing.assert_close(regret(C, TRUE, program), value[0] - value[1])
+    assert (regret(C, TRUE, program) >= -1e-12).all()
+    unsolved = regret(C[:2], TRUE[:2], lambda c: None if c[0] == float(C[0, 0]) else 0 * c)
+    assert unsolved.isnan().tolist() == [True, False]
+    with pytest.raises(ValueError, match=r"regret: c_true must have the shape .* got \[7\]"):
+        regret(C, TRUE[0, :1].expand(7), SET)
+
+
+@pytest.mark.parametrize("envelope", ["upper", "average"])
+def test_the_perturbation_gradient_is_lpgd(envelope):
+    """Gupta & Huang's zeroth-order loss (PyEPO's perturbationGradient), by its own formula."""
+    sigma = 0.3
+    ahead, back = (SET.solve(C + s * sigma * TRUE).x for s in (1, -1))
+    expected = (ahead - back) / (2 * sigma)
+    if envelope == "upper":
+        expected = (SET.solve(C).x - back) / sigma
+    layer = OracleLayer(SET, gradient=LPGD(sigma, envelope=envelope))
+    _, grad = value_and_gradient(lambda c: (layer(c).x * TRUE).sum(-1), C)
+    torch.testing.assert_close(grad, expected)
 
 
 def test_spo_plus_with_the_true_solution_at_hand_solves_once():

@@ -166,8 +166,10 @@ def test_schemas_in_the_docs_are_those_of_the_operators():
         " ".join(block.split()).partition("(")[0]: " ".join(block.split())
         for block in re.findall(r"^```\n(\w+\(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     }
-    assert len(quoted) == 4
+    assert len(quoted) == 6
     for name, schema in quoted.items():
         assert f"lpgd::{schema}" == str(getattr(torch.ops.lpgd, name).default._schema)
+        if not name.startswith("lstm"):
+            continue
         twin = str(getattr(torch.ops.lpgd, name.replace("lstm", "gru")).default._schema)
         assert twin == f"lpgd::{schema}".replace("lstm", "gru")

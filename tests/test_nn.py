@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from cases import NAMES, random_lp, random_qp
-from lpgd_native import LPGD, Implicit, SolverError, solve_lp, solve_qp
+from lpgd_native import (
+    LPGD,
+    Identity,
+    Implicit,
+    LPOracle,
+    OracleLayer,
+    QPOracle,
+    Smoothed,
+    SolverError,
+    solve_lp,
+    solve_qp,
+)
 from lpgd_native.nn import LPLayer, QPLayer
 
 QP = random_qp(120, 3, n=4, m=3, p=1, lower=True, upper=True)
@@ -27,6 +38,51 @@ def test_blocks_come_from_the_constructor_or_the_call(held):
     layer = QPLayer(**{name: data[name] for name in held})
     solution = layer(**{name: t for name, t in data.items() if name not in held})
     assert_equal(solution, solve_qp(*QP))
+
+
+def test_a_number_bounds_all_variables():
+    """In the layers and the functions, in any dtype, elastic or not, under vmap."""
+    lb, ub = torch.full((4,), -5.0).double(), torch.full((4,), 2.5).double()
+    bare = QP._replace(lb=None, ub=None)
+    expected = solve_qp(*bare._replace(lb=lb, ub=ub))
+    layer = QPLayer(P=QP.P, G=QP.G, h=QP.h, A=QP.A, b=QP.b, lb=-5.0, ub=2.5)
+    assert "lb=-5.0" in repr(layer)
+    assert "lb" not in layer.state_dict()
+    for solution in (solve_qp(*bare._replace(lb=-5.0, ub=2.5)), layer(q=QP.q)):
+        assert_equal(solution, expected)
+    assert_equal(layer(q=QP.q, ub=1), layer(q=QP.q, ub=torch.ones_like(ub)))
+    assert layer.float()(q=QP.q.float()).x.dtype == torch.float32
+    soft = solve_qp(*bare._replace(lb=-5.0, ub=2.5), elastic=True)
+    assert_equal(soft, solve_qp(*bare._replace(lb=lb, ub=ub), elastic=True))
+    one, right = torch.ones(1, 4).double(), torch.ones(1).double()
+    c = QP.q.clone().requires_grad_()
+    x = LPLayer(A=one, b=right, lb=0.0)(c).x
+    torch.testing.assert_close(x, solve_lp(c, A=one, b=right, lb=torch.zeros(4).double()).x)
+    mapped = torch.func.vmap(lambda q: solve_lp(q, A=one, b=right, lb=0.0).x)(QP.q)
+    torch.testing.assert_close(mapped, x.detach())
+
+
+@pytest.mark.parametrize("gradient", [None, Smoothed(0.5), Smoothed(0.5, "entropic"), Identity()])
+def test_a_number_bounds_all_variables_of_an_oracle(gradient):
+    one, right = torch.ones(1, 4).double(), torch.ones(1).double()
+    found = []
+    for lb in (0.0, torch.zeros(4).double()):
+        c = QP.q.clone().requires_grad_()
+        layer = OracleLayer(LPOracle(A=one, b=right, lb=lb), gradient)
+        x = layer(c).x
+        x[:, 0].square().sum().backward()
+        found.append((x, c.grad))
+    assert_equal(*found)
+    assert_equal(
+        QPOracle(QP.P[0], lb=-1, ub=1).solve(QP.q),
+        QPOracle(QP.P[0], lb=-torch.ones_like(QP.q), ub=torch.ones_like(QP.q)).solve(QP.q),
+    )
+
+
+def test_a_cost_in_the_place_of_P():
+    """The first block of a QPLayer's call is P: the message says so."""
+    with pytest.raises(ValueError, match=r"q is needed.* as q=\.\.\.; what comes first .* is P"):
+        QPLayer(P=QP.P)(QP.q)
 
 
 def test_the_call_takes_the_place_of_what_is_held():

@@ -69,6 +69,16 @@ def test_an_empty_batch(batch):
     assert s.status.shape == s.gap.shape == batch
 
 
+def test_a_number_bounds_all_variables():
+    P, q, G, h, A, b, _, _ = arrays(random_qp(114, 4, n=5, m=3, p=1))
+    full = np.full(5, 2.0), np.full(5, -1.0)
+    left = solve_qp_numpy(P, q, G, h, A, b, -1.0, 2)
+    for a, b_ in zip(left, solve_qp_numpy(P, q, G, h, A, b, full[1], full[0]), strict=True):
+        np.testing.assert_array_equal(a, b_)
+    with pytest.raises(TypeError, match="h must be a numpy array, got float"):
+        solve_qp_numpy(P, q, G, 1.0)
+
+
 def test_settings():
     data = arrays(random_qp(113, 4, n=20, m=20, p=5))
     short = solve_qp_numpy(*data, max_iter=1)

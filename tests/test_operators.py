@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lpgd_native.operators import LinearOperator, Operator, TorchOperator, VolterraDeconvolution
+from transforms import forward_mode
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,6 +36,7 @@ each = pytest.mark.parametrize("name", OPERATORS)
 
 
 @each
+@forward_mode
 def test_jacobian_against_finite_differences(name):
     operator = OPERATORS[name]
     x, dx = normal(3, *operator.domain, seed=1), normal(3, *operator.domain, seed=2)
@@ -111,6 +113,70 @@ def test_the_authors_jacobian_is_not_the_derivative():
     dy = normal(12, seed=2)
     adjoint = float(dx @ theirs.vjp(x, dy))
     assert float(theirs.jvp(x, dx) @ dy) == pytest.approx(adjoint)
+
+
+@each
+@forward_mode
+def test_gradcheck_passes(name):
+    operator = OPERATORS[name]
+    assert operator.gradcheck(normal(3, *operator.domain, seed=7))
+
+
+def test_gradcheck_in_float32():
+    operator = VolterraDeconvolution.random(2.0)
+    assert operator.gradcheck(normal(53, seed=7).float())
+
+
+class Wrong(Operator):
+    """x cubed, with one of the derivatives off by a little."""
+
+    def __init__(self, adjoint: float = 1.0, jacobian: float = 1.0) -> None:
+        super().__init__((4,), (4,))
+        self.factors = adjoint, jacobian
+
+    def apply_operator(self, x):
+        return x**3
+
+    def apply_adjoint(self, x, dy):
+        return self.factors[0] * 3 * x**2 * dy
+
+    def apply_jacobian(self, x, dx):
+        return self.factors[1] * 3 * x**2 * dx
+
+
+def test_gradcheck_finds_mistakes():
+    x = normal(4, seed=8)
+    assert Wrong().gradcheck(x)
+    with pytest.raises(ValueError, match="Wrong: vjp is not the transpose"):
+        Wrong(adjoint=1.001).gradcheck(x)
+    with pytest.raises(ValueError, match="Wrong: jvp is not the derivative"):
+        Wrong(jacobian=1.001).gradcheck(x)
+
+
+@each
+@forward_mode
+def test_norm(name):
+    """Against the singular values of the Jacobian, made column by column."""
+    operator = OPERATORS[name]
+    x = normal(2, *operator.domain, seed=9)
+    size = operator.domain.numel()
+    columns = torch.eye(size, dtype=x.dtype).reshape(size, 1, *operator.domain)
+    jacobian = (
+        operator.jvp(x, columns.expand(size, 2, *operator.domain)).flatten(2).permute(1, 2, 0)
+    )
+    expected = torch.linalg.matrix_norm(jacobian, 2)
+    found = operator.norm(x, eps=1e-10, max_iter=2000)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+    assert (found <= expected * (1 + 1e-12)).all()
+
+
+def test_norm_of_a_linear_operator_needs_no_point():
+    matrix = normal(4, 6)
+    operator = LinearOperator(matrix)
+    expected = torch.linalg.matrix_norm(matrix, 2)
+    torch.testing.assert_close(operator.norm(eps=1e-12), expected, rtol=1e-6, atol=0)
+    assert LinearOperator(torch.zeros(2, 3)).norm() == 0
+    assert operator.norm(torch.zeros(0, 6, dtype=torch.float64)).shape == (0,)
 
 
 def test_a_module_as_operator():

@@ -252,8 +252,10 @@ def test_an_item_that_fails_is_alone(batched, workers):
     oracle = FunctionOracle(picky_batch if batched else picky, batched=batched, workers=workers)
     layer = OracleLayer(oracle, Identity())
     leaf = c.clone().requires_grad_()
-    with pytest.warns(RuntimeWarning, match="fn raised for 2 of 12 items, first RuntimeError: too"):
+    told = r"fn raised for 2 of 12 items, first RuntimeError: too.*fn was given a .*5\]; event_dim"
+    with pytest.warns(RuntimeWarning, match=told) as caught:
         out = layer(leaf)
+    assert caught[0].filename == __file__
     infeasible, raised = c[:, 0] < -1, c[:, 0] > 1
     expected = torch.zeros(12, dtype=torch.int32)
     expected[infeasible] = int(Status.PRIMAL_INFEASIBLE)
@@ -514,6 +516,15 @@ def test_learns_through_a_black_box():
 # bad input
 
 
+class Bare:
+    """An oracle that returns x alone."""
+
+    event_dim = 1
+
+    def solve(self, c):
+        return c
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
@@ -533,11 +544,21 @@ def test_learns_through_a_black_box():
             TypeError,
             "c must be float32 or float64, got torch.i",
         ),
-        (lambda: OracleLayer(best)(C[0, 0]), ValueError, r"c must be \[..., 1 dimensions"),
+        (lambda: OracleLayer(best)(C[0, 0]), ValueError, r"c must have the 1 dimension\(s\)"),
         (
             lambda: OracleLayer(lambda c: c[:2])(C),
             ValueError,
             r"fn must return x of the shape of a cost, \[5\], got \[2\]",
+        ),
+        (
+            lambda: OracleLayer(lambda c: (c, c[:2]))(C),
+            ValueError,
+            "fn must return x as an array, a tensor or numbers, got tuple",
+        ),
+        (
+            lambda: OracleLayer(Bare())(C),
+            TypeError,
+            r"Bare.solve must return an OracleSolution\(x, objective, status\), got Tensor",
         ),
         (
             lambda: OracleLayer(FunctionOracle(lambda c: c[:1], batched=True))(C),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lpgd_native import oracles
+from lpgd_native import build_info, oracles
 from oracle_cases import CASES, draw, parametrize
 from transforms import compiles
 
@@ -86,6 +88,39 @@ def test_autocast_computes_in_float32(case):
     assert out.x.dtype == torch.float32
     assert torch.equal(out.x, case.oracle.solve(c.float()).x)
     assert double.x.dtype == F64
+
+
+class DevicesOfOps(TorchDispatchMode):
+    """Where the tensors are that our ops are given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "lpgd":
+            tensors = [a for a in args if isinstance(a, torch.Tensor)]
+            self.seen.append({t.device.type for t in tensors})
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.skipif(not build_info()["cuda_compiler"], reason="built without CUDA")
+@parametrize
+def test_tensors_of_a_gpu_stay_there(case):
+    """With tensors that only say where they are: no GPU is needed."""
+    oracle, seen = case.oracle, DevicesOfOps()
+    if isinstance(oracle, oracles.Knapsack):
+        room = 6.0 if isinstance(oracle.capacity, float) else oracle.capacity.tolist()
+        oracle = oracles.Knapsack(oracle.weights, room)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        if isinstance(oracle, oracles.Knapsack):
+            oracle.weights = torch.empty_like(oracle.weights, device="cuda")
+        c = torch.empty(2, 3, *case.shape, dtype=F64, device="cuda")
+        with seen:
+            solution = oracle.solve(c)
+    assert seen.seen == [{"cuda"}]
+    assert {part.device.type for part in solution} == {"cuda"}
+    assert solution.x.shape == c.shape
 
 
 # --- bad input -----------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from torch import Tensor
 from cases import NAMES, Data, parametrize_cases
 from lpgd_native import LPGD, Implicit, QPSolution, SolverError, Status, solve_lp, solve_qp
 from lpgd_native._pdhg import solve_pdhg
+from lpgd_native._pdhg_autograd import Pattern
+from lpgd_native._pdhg_columns import columns_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning"),
@@ -462,7 +464,39 @@ def raw_inputs(count: int | None, dtype: torch.dtype = F64) -> tuple:
     parts = (G.crow_indices().long(), G.col_indices().long(), G.values())
     pattern = (*(torch.tensor(t.tolist(), dtype=t.dtype) for t in parts), problem["h"].to(dtype))
     bounds = (problem["lb"].to(dtype), None, None)
-    return (None, None, None, c, *pattern, *(None,) * 4, *bounds, *(None,) * 3, 1e-4, 64)
+    return (None, None, None, c, *pattern, *(None,) * 4, *bounds, *(None,) * 4, 1e-4, 64)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_columns_are_those_of_scipy(seed):
+    """What CUDA takes C'y by, for A and G together and for P, with empty rows and columns."""
+    r = np.random.default_rng(seed)
+    P, G, A = (sp.random(rows, 9, 0.2, "csr", random_state=r) for rows in (9, 12, 4))
+    given = [None if m is A and seed == 1 else m for m in (P, G, A)]
+    if seed == 2:
+        given[0] = None
+    nothing = Pattern(None, None, 0, 0)
+    patterns = tuple(
+        nothing
+        if m is None
+        else Pattern(torch.tensor(m.indptr).long(), torch.tensor(m.indices).long(), *m.shape)
+        for m in given
+    )
+    found = columns_of(patterns, 9, torch.device("cpu"))
+    assert found.dtype == torch.int32
+    C = sp.vstack([m for m in (given[2], given[1]) if m is not None]).tocsr()
+    left = found.tolist()
+    for matrix in (C, given[0]):
+        if matrix is None:
+            continue
+        places = sp.csr_matrix((np.arange(1, matrix.nnz + 1), matrix.indices, matrix.indptr))
+        places.resize(matrix.shape)
+        columns = places.tocsc()
+        columns.sort_indices()
+        for part in (columns.indptr, columns.indices, columns.data - 1):
+            assert left[: len(part)] == part.tolist()
+            left = left[len(part) :]
+    assert left == []
 
 
 @pytest.mark.parametrize("count", [None, 3])
@@ -513,7 +547,7 @@ def bad_inputs():
     yield (
         {"c": c, "G": G.to_dense().to_sparse_coo(), "h": h},
         TypeError,
-        "G must be dense, got layout",
+        r"G must be dense .*to_sparse_csr.* got layout",
     )
     yield {"c": c.to_sparse(), "G": G, "h": h}, TypeError, "c must be dense, got layout"
     yield {"c": c, "G": two, "h": h[:2]}, ValueError, "all items of G must have one pattern"

@@ -38,7 +38,7 @@ CASES = {
         lambda p, x: (0, [p >= 0, cp.sum(p, axis=0) == 1, cp.sum(p, axis=1) == 1]),
     ),
     "tv_2d": (
-        lambda x: prox_total_variation_2d(x, 0.4, tolerance=1e-17, iterations=4000),
+        lambda x: prox_total_variation_2d(x, 0.4, eps=1e-17, max_iter=4000),
         (2, 4, 5),
         None,
     ),
@@ -82,7 +82,7 @@ def test_total_variation_2d(isotropic):
             return 0.4 * cp.sum(lengths), []
         return 0.4 * (cp.norm1(cp.vec(down, "C")) + cp.norm1(cp.vec(right, "C"))), []
 
-    out = prox_total_variation_2d(x, 0.4, isotropic=isotropic, iterations=20000, tolerance=1e-15)
+    out = prox_total_variation_2d(x, 0.4, isotropic=isotropic, max_iter=20000, eps=1e-15)
     for k in range(2):
         solution = solve((5, 6), x[k].numpy(), objective)
         torch.testing.assert_close(out[k], solution, rtol=1e-6, atol=1e-6)
@@ -110,10 +110,10 @@ def test_affine():
 def test_gradcheck(name):
     run, shape, _ = CASES[name]
     if name == "tv_2d":
-        shape, run = (1, 3, 3), lambda x: prox_total_variation_2d(x, 0.4, iterations=60)
+        shape, run = (1, 3, 3), lambda x: prox_total_variation_2d(x, 0.4, max_iter=60)
     x = normal(*shape, seed=5).requires_grad_()
     if name == "birkhoff":  # differences of what is converged to rounding
-        run = lambda x: project_birkhoff(x, iterations=20000, tolerance=1e-14)  # noqa: E731
+        run = lambda x: project_birkhoff(x, max_iter=20000, eps=1e-14)  # noqa: E731
     assert torch.autograd.gradcheck(run, x, atol=1e-5, check_forward_ad=True)
 
 
@@ -146,7 +146,7 @@ def test_equal_eigenvalues():
 # all of the iterations of tv_2d are made inside a transform: fewer
 SHORT = {
     **CASES,
-    "tv_2d": (lambda x: prox_total_variation_2d(x, 0.4, iterations=20), (2, 4, 5), None),
+    "tv_2d": (lambda x: prox_total_variation_2d(x, 0.4, max_iter=20), (2, 4, 5), None),
     "affine": (lambda x: project_affine(x, A[0], B[0]), (3, 5), None),
 }
 
@@ -248,7 +248,7 @@ def test_derivative_of_the_birkhoff_projection():
     """That of the limit: as many of the iterations as are made, and more, differ by rounding."""
     x = normal(2, 6, 6, seed=13, scale=2.0)
     g = gradient(project_birkhoff, x)
-    long = gradient(lambda v: project_birkhoff(v, iterations=20000, tolerance=1e-14), x)
+    long = gradient(lambda v: project_birkhoff(v, max_iter=20000, eps=1e-14), x)
     torch.testing.assert_close(g, long, rtol=1e-6, atol=1e-6)
     # a vertex: no direction is left
     vertex = 5.0 * torch.eye(4, dtype=x.dtype)

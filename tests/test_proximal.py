@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from lpgd_native import Status, algorithms, proximal
+from lpgd_native import Status, algorithms, project_birkhoff, proximal
+from lpgd_native.operators import LinearOperator
 from prox_cases import normal, uniform
 
 FUNCTIONS = [
@@ -24,6 +25,11 @@ FUNCTIONS = [
     proximal.Simplex(1.3),
     proximal.L1Ball(0.9),
     proximal.L2Ball(0.9),
+]
+IMAGES = [
+    proximal.Nuclear(0.4),
+    proximal.TotalVariation2D(0.4, eps=1e-16, max_iter=5000),
+    proximal.TotalVariation2D(0.4, isotropic=False, eps=1e-16, max_iter=5000),
 ]
 W = torch.linalg.qr(normal(5, 5, seed=30)).Q
 COMBINED = [
@@ -50,6 +56,21 @@ def test_prox_minimises(f, step):
             others = f.prox(others)
         values = (others - x).square().sum(-1) / 2 + step * f(others)
         assert values.min() >= least - 1e-12
+
+
+@pytest.mark.parametrize("f", IMAGES, ids=lambda f: type(f).__name__)
+def test_prox_of_matrices_minimises(f):
+    x, step = normal(1, 3, 4, seed=37), 0.7
+    p = f.prox(x, step)
+    least = ((p - x).square().sum((-2, -1)) / 2 + step * f(p)).item()
+    for scale in (1e-4, 1e-2, 1.0):
+        others = p + normal(300, 3, 4, seed=38, scale=scale)
+        values = (others - x).square().sum((-2, -1)) / 2 + step * f(others)
+        assert values.min() >= least - 1e-10
+    steps = torch.tensor([0.7, 1.3], dtype=torch.float64)[:, None, None]
+    both = f.prox(x.expand(2, 3, 4), steps)
+    torch.testing.assert_close(both[0], p[0], rtol=0, atol=1e-7)
+    torch.testing.assert_close(both[1], f.prox(x[0], 1.3), rtol=0, atol=1e-7)
 
 
 @each
@@ -123,7 +144,7 @@ def optimal(x, grad):
 def test_lasso(name):
     matrix, b, f, grad, step = lasso()
     x0 = torch.zeros(6, 8, dtype=torch.float64)
-    settings = {"tol": 1e-9, "max_iter": 20000}
+    settings = {"eps": 1e-9, "max_iter": 20000}
     if name == "admm":
         result = algorithms.admm(LeastSquares(matrix, b), f, x0, 5.0, **settings)
     elif name == "chambolle_pock":
@@ -171,6 +192,76 @@ def test_an_item_does_not_depend_on_its_neighbours():
     assert (few.iterations == 2).all()
 
 
+@pytest.mark.parametrize("name", ["proximal_gradient", "fista", "admm", "chambolle_pock"])
+def test_items_of_two_dimensions(name):
+    """An image whose rows are coupled is one item: the same as the vector of its pixels."""
+    matrix, b, f, _, step = lasso(3)
+    right = b.unsqueeze(-1)
+
+    def grad(x):
+        return (matrix.mT @ (matrix @ x.flatten(-2).unsqueeze(-1) - right)).reshape(x.shape)
+
+    class Pixels(LeastSquares):
+        def prox(self, x, step=1.0):
+            return super().prox(x.flatten(-2), step).reshape(x.shape)
+
+    x0 = torch.zeros(3, 2, 4, dtype=torch.float64)
+    settings = {"eps": 1e-9, "max_iter": 20000}
+    if name == "admm":
+        call = lambda x, **more: algorithms.admm(Pixels(matrix, b), f, x, 5.0, **more)  # noqa: E731
+        flat = algorithms.admm(LeastSquares(matrix, b), f, x0.flatten(-2), 5.0, **settings)
+        result = call(x0, event_dim=2, **settings)
+    elif name == "chambolle_pock":
+        root = float(step.min().sqrt())
+        data = proximal.SquaredL2().translated(b)
+
+        def solve(x, forward, adjoint, **more):
+            return algorithms.chambolle_pock(f, data, forward, adjoint, x, root, root, **more)
+
+        def forward(x):
+            return (matrix @ x.unsqueeze(-1)).squeeze(-1)
+
+        def adjoint(y):
+            return (matrix.mT @ y.unsqueeze(-1)).squeeze(-1)
+
+        flat = solve(x0.flatten(-2), forward, adjoint, **settings)
+        result = solve(
+            x0,
+            lambda x: forward(x.flatten(-2)),
+            lambda y: adjoint(y).reshape(x0.shape),
+            event_dim=2,
+            **settings,
+        )
+    else:
+        run = getattr(algorithms, name)
+        plain = lambda x: grad(x.unflatten(-1, (2, 4))).flatten(-2)  # noqa: E731
+        flat = run(plain, f, x0.flatten(-2), step, **settings)
+        result = run(grad, f, x0, step.unsqueeze(-1), event_dim=2, **settings)
+    assert result.status.tolist() == [0, 0, 0]
+    assert torch.equal(result.iterations, flat.iterations)
+    torch.testing.assert_close(result.x.flatten(-2), flat.x, rtol=0, atol=1e-12)
+
+
+def test_deblurring_with_total_variation():
+    """The algorithms, an operator of images and the prox of an image's variation together."""
+    blur = LinearOperator.convolution(torch.full((3, 3), 1 / 9.0).double(), (8, 8), padding=1)
+    x = torch.zeros(2, 8, 8, dtype=torch.float64)
+    x[0, 2:6, 3:7] = 1.0
+    y = blur(x) + normal(2, 8, 8, seed=44, scale=0.01)
+    g = proximal.TotalVariation2D(0.01)
+    step = 1.0 / blur.norm().item() ** 2
+    result = algorithms.fista(
+        lambda p: blur.gradient(p, y), g, torch.zeros_like(y), step, event_dim=2, eps=1e-5
+    )
+    assert (result.status == Status.OK).all()
+
+    def objective(p):
+        return (blur(p) - y).square().sum((-2, -1)) / 2 + g(p)
+
+    assert (objective(result.x) < objective(x)).all()
+    assert ((result.x - x).norm(dim=(-2, -1)) < (y - x).norm(dim=(-2, -1)))[0]
+
+
 def test_unrolled_gradient():
     """The loops are differentiable: a learned weight."""
     _, _, _, grad, step = lasso()
@@ -187,9 +278,23 @@ def test_bad_settings():
     f, x = proximal.L1(), torch.zeros(3)
     for call, message in (
         (lambda: algorithms.fista(lambda v: v, f, torch.zeros(()), 1.0), "x0"),
-        (lambda: algorithms.fista(lambda v: v, f, x, 1.0, tol=0.0), "tol"),
+        (lambda: algorithms.fista(lambda v: v, f, x, 1.0, eps=0.0), "eps"),
         (lambda: algorithms.fista(lambda v: v, f, x, 1.0, max_iter=0), "max_iter"),
         (lambda: algorithms.admm(f, f, x, relaxation=2.0), "relaxation"),
+        (lambda: algorithms.fista(lambda v: v, f, x, 1.0, event_dim=0), "event_dim"),
+        (lambda: algorithms.fista(lambda v: v, f, x, torch.ones(3)), r"\[\.\.\., 1\]"),
+        (lambda: algorithms.admm(f, f, x[:, None], -torch.ones(3, 1), event_dim=2), r", 1, 1\]"),
+        (lambda: algorithms.admm(f, f, x, 0.0), "rho"),
+        (lambda: algorithms.fista(lambda v: v, f, x, 1.0, event_dim=2), "2 dimension"),
+        (lambda: proximal.TotalVariation2D(1.0, eps=0.0).prox(torch.zeros(2, 2)), "eps"),
+        (lambda: project_birkhoff(torch.zeros(2, 2), max_iter=0), "max_iter"),
     ):
         with pytest.raises(ValueError, match=message):
+            call()
+    for call in (
+        lambda: algorithms.fista(lambda v: v, lambda v: v, x, 1.0),
+        lambda: algorithms.admm(f, torch.relu, x),
+        lambda: algorithms.chambolle_pock(f, torch.relu, torch.relu, torch.relu, x, 1.0, 1.0),
+    ):
+        with pytest.raises(TypeError, match="must have prox"):
             call()

@@ -122,6 +122,7 @@ def test_the_warning_counts_and_names():
     with pytest.warns(RuntimeWarning) as caught:
         q_gradient(LPGD(1.0), BOTH, FINE, LOW, LOW)
     (warning,) = caught
+    assert warning.filename == __file__  # the line that called for the backward pass
     text = str(warning.message)
     assert text.startswith("solve_qp: perturbed problems had no solution: of 4 items ")
     assert "2 used the other side alone" in text

@@ -270,6 +270,9 @@ def test_throw_lists_the_items():
     assert "solve_qp: 2 of 6 items failed" in text
     assert "[0, 1]: primal_infeasible" in text
     assert "[1, 2]: numerical_error" in text
+    assert "primal_infeasible: no x meets the constraints (elastic=True" in text
+    assert "numerical_error: data that is not finite" in text
+    assert "max_iterations" not in text
     assert (solve_qp(*GOOD, throw=True).status == Status.OK).all()
 
 

@@ -19,6 +19,8 @@ from lpgd_native.nn import (
     RecurrentMomentum,
 )
 from lpgd_native.operators import LinearOperator, VolterraDeconvolution
+from lpgd_native.prox import prox_l1
+from lpgd_native.proximal import L1
 
 OPERATOR = VolterraDeconvolution.random(1.0)
 DOUBLE = VolterraDeconvolution.random(1.0, dtype=torch.float64)
@@ -303,6 +305,27 @@ def test_proxes_as_blocks(kind):
     assert len([n for n, _ in learned.named_parameters() if n.endswith("tau")]) == 2
 
 
+def test_proximal_objects_as_blocks():
+    """An object of `proximal` is its prox at the step: ISTA, with a learned step and weight."""
+    operator = LinearOperator(0.4 * torch.eye(6, dtype=torch.float64))
+    y = torch.linspace(-1, 1, 6, dtype=torch.float64).unsqueeze(0)
+    weight = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    network = LearnedProximalGradient(
+        operator, iterations=4, block=ProxBlock(L1(weight), tau=0.5, learned=True)
+    ).double()
+    x = torch.zeros_like(y)
+    for _ in range(4):
+        x = prox_l1(x - 0.5 * 0.4 * (0.4 * x - y), 0.05)
+    torch.testing.assert_close(network(y), x)
+    network(y).square().sum().backward()
+    assert weight.grad < 0
+    assert all(p.grad is not None for p in network.parameters())
+    bare = LearnedProximalGradient(operator, iterations=1, block=L1(0.05)).double()
+    torch.testing.assert_close(bare(y), prox_l1(0.4 * y, 0.05))
+    with pytest.raises(TypeError, match="prox must be a function"):
+        ProxBlock(0.1)
+
+
 def test_a_heavy_ball_learns():
     network = LearnedProximalGradient(
         OPERATOR, iterations=3, block=SMALL, momentum=HeavyBall(0.5, 0.1, learned=True)
@@ -340,7 +363,7 @@ def test_the_code_is_the_same_at_any_batch_and_under_autocast():
         (
             lambda: LearnedProximalGradient(torch.nn.Linear(2, 2)),
             TypeError,
-            "must be an Operator, got Linear",
+            "must be an Operator .*, got Linear",
         ),
         (
             lambda: LearnedProximalGradient(OPERATOR)(torch.zeros(2, 11)),

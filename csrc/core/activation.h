@@ -2,7 +2,10 @@
 // are made of one expm1, so that neither loses digits near zero or saturation; nan goes through.
 #pragma once
 
+#include "scalar.h"
+#if !defined(__CUDACC__)
 #include "pack.h"
+#endif
 
 LPGD_BEGIN_NAMESPACE
 
@@ -59,6 +62,18 @@ LPGD_INLINE constexpr T inverse_factorial(int n) {
   return out;
 }
 
+// p r^(degree - 1) + ... + r / 3! + 1 / 2!. A recursion, since its factors must be constants to any
+// compiler: nvcc divides them out anew at every call if they are a loop's.
+template <int degree, class S>
+LPGD_INLINE S exp_series(S p, S r) {
+  if constexpr (degree < 2) {
+    return p;
+  } else {
+    constexpr RealOf<S> factor = inverse_factorial<RealOf<S>>(degree);
+    return exp_series<degree - 1>(p * r + S(factor), r);
+  }
+}
+
 // e^x - 1, relative error a few units in the last place
 template <class S>
 LPGD_INLINE S expm1_of(S x) {
@@ -70,10 +85,8 @@ LPGD_INLINE S expm1_of(S x) {
   const S t = x * S(T(1.44269504088896340736)) + S(K::rounder);
   const S k = t - S(K::rounder);
   const S r = x - k * S(K::ln2_high) - k * S(K::ln2_low);
-  S p = S(inverse_factorial<T>(K::degree));
-  LPGD_UNROLL
-  for (int d = K::degree - 1; d >= 2; --d) p = p * r + S(inverse_factorial<T>(d));
-  p = p * r * r + r;
+  constexpr T last = inverse_factorial<T>(K::degree);
+  const S p = exp_series<K::degree - 1>(S(last), r) * r * r + r;
   const S scale = power_of_two_at(t);
   return scale * p + (scale - S(T(1)));
 }

@@ -14,24 +14,29 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "macros.h"
+
 namespace lpgd {
 
 struct EitMesh {
   int unknowns, electrodes, cells, links, entries;
-  const std::int32_t* cell_unknown;  // [cells, 3]
-  const std::int32_t* cell_link;     // [cells, 3]: 01, 02, 12
-  const std::int32_t* link;          // [links, 2]
-  const std::int32_t* link_slot;     // [links]: its place in the factor; -1: it touches the ground
+  const std::int32_t* cell_link;   // [cells, 3]: 01, 02, 12
+  const std::int32_t* link_slot;   // [links]: its place in the factor; -1: it touches the ground
+  const std::int32_t* link_start;  // [links + 1]: where the links' parts of link_cell start
+  const std::int32_t* link_cell;   // [cells, 3]: places of coefficient, link by link
+  const std::int32_t* node_start;  // [unknowns + 1]: where the unknowns' parts of node_link start
+  const std::int32_t* node_link;   // [links, 2]: links, unknown by unknown
   const std::int32_t* column;      // [unknowns]: where the columns of the factor start, and the end
-  const std::int32_t* row;         // [entries]: rows of these entries, increasing in a column
   const std::int32_t* row_start;   // [unknowns]: the same by rows
+  const std::int32_t* link;        // [links, 2]
+  const std::int32_t* row;         // [entries]: rows of these entries, increasing in a column
   const std::int32_t* row_column;  // [entries]
   const std::int32_t* row_slot;    // [entries]: place of the entry in its column
   const double* coefficient;       // [cells, 3]
 
   // The factor has no column for the ground.
-  int free() const { return unknowns - 1; }
-  int first_electrode() const { return unknowns - electrodes; }
+  LPGD_HOST_TOO int free() const { return unknowns - 1; }
+  LPGD_HOST_TOO int first_electrode() const { return unknowns - electrodes; }
 };
 
 // Measurement k: measured[pair[k][1]]' times the electrode potentials under currents

@@ -3,7 +3,7 @@
 // same value to every lane. Algorithms call them in the same order on every lane.
 #pragma once
 
-#include "scalar.h"
+#include "group_order.h"
 
 LPGD_BEGIN_NAMESPACE
 
@@ -36,8 +36,16 @@ template <int Bytes>
 struct VectorGroup : SerialGroup {};
 
 #if defined(__CUDACC__)
+// For reduce_warp: the lane of the same warp whose number differs in one bit.
+struct ShuffleLanes {
+  template <class S>
+  __device__ __forceinline__ S operator()(S value, int offset) const {
+    return __shfl_xor_sync(0xffffffffU, value, offset);
+  }
+};
+
 // A CUDA block: lane = threadIdx.x, block size a multiple of 32. `scratch` is shared memory for 33
-// doubles. Sums are taken in a fixed order, so results repeat bit for bit.
+// doubles. Sums are taken in a fixed order (group_order.h), so results repeat bit for bit.
 struct BlockGroup {
   double* scratch;
 
@@ -47,30 +55,35 @@ struct BlockGroup {
 
   template <class S, class Op>
   __device__ __forceinline__ S reduce(S value, Op op) const {
-    for (int offset = 16; offset > 0; offset >>= 1)
-      value = op(value, __shfl_xor_sync(0xffffffffU, value, offset));
-    const int warp = lane() >> 5;
-    const int warps = size() >> 5;
-    if ((lane() & 31) == 0) scratch[warp] = static_cast<double>(value);
+    value = reduce_warp(lane(), value, op, ShuffleLanes{});
+    if (lane() % kWarp == 0) scratch[lane() / kWarp] = static_cast<double>(value);
     __syncthreads();
-    S total = static_cast<S>(scratch[0]);
-    for (int w = 1; w < warps; ++w) total = op(total, static_cast<S>(scratch[w]));
+    const S total = reduce_parts<S>(scratch, size() / kWarp, op);
     __syncthreads();  // the scratch may be written again right after
     return total;
   }
   template <class S>
   __device__ __forceinline__ S sum(S value) const {
-    return reduce(value, [](S a, S b) { return a + b; });
+    return reduce(value, AddLanes{});
   }
   template <class S>
   __device__ __forceinline__ S max(S value) const {
-    return reduce(value, [](S a, S b) { return max_nan(a, b); });
+    return reduce(value, MaxLanes{});
   }
   template <class S>
   __device__ __forceinline__ S min(S value) const {
-    return reduce(value, [](S a, S b) { return a < b ? a : b; });
+    return reduce(value, MinLanes{});
   }
   __device__ __forceinline__ bool any(bool value) const { return __syncthreads_or(value) != 0; }
+  // lane 0's value; integers up to 2^53
+  template <class S>
+  __device__ __forceinline__ S first(S value) const {
+    if (lane() == 0) scratch[0] = static_cast<double>(value);
+    __syncthreads();
+    const S out = static_cast<S>(scratch[0]);
+    __syncthreads();
+    return out;
+  }
 };
 #endif
 

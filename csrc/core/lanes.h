@@ -94,4 +94,18 @@ LPGD_INLINE void store_some(T* to, const S& value, int count) {
   for (int i = 0; i < count; ++i) to[i] = buffer[i];
 }
 
+// Entry i of a matrix `width` wide. A division of 64-bit numbers is many instructions on a GPU, and
+// few matrices need one.
+struct Place {
+  std::int64_t row;
+  int column;
+};
+LPGD_INLINE Place place_of(std::int64_t i, int width) {
+  if (i <= 0xffffffffLL) {
+    const auto small = static_cast<std::uint32_t>(i), by = static_cast<std::uint32_t>(width);
+    return {small / by, static_cast<int>(small % by)};
+  }
+  return {i / width, static_cast<int>(i % width)};
+}
+
 LPGD_END_NAMESPACE

@@ -1,9 +1,7 @@
-// The dense form, for a serial group: matrix products for batches too small for a matrix library,
-// and the loops of the cells over a batch.
+// Matrix products of the dense form for batches too small for a matrix library, on one lane.
 #pragma once
 
-#include "lanes.h"
-#include "momentum.h"
+#include "momentum_units.h"
 
 LPGD_BEGIN_NAMESPACE
 
@@ -52,111 +50,6 @@ void cell_products(const CellTask<T>& task, int begin, int end) {
         gates[3 * H] = from_h[2];
       }
     }
-  }
-}
-
-// How a sweep reads and writes: a whole register, or the first lanes of one. Named types, since
-// binutils can't demangle lambdas as template arguments, and a test reads the symbols.
-template <class T>
-struct WholeRegister {
-  Wide<T> get(const T* from) const { return load<Wide<T>>(from); }
-  void put(T* to, const Wide<T>& value) const { store(to, value); }
-};
-template <class T>
-struct PartOfRegister {
-  int count;
-  Wide<T> get(const T* from) const { return load_some<Wide<T>>(from, count); }
-  void put(T* to, const Wide<T>& value) const { store_some(to, value, count); }
-};
-
-// body(j, lanes) over [begin, end): whole registers, then a tail
-template <class T, class Body>
-LPGD_INLINE void sweep(int begin, int end, const Body& body) {
-  constexpr int W = wide_lanes<T>();
-  int j = begin;
-  for (; j + W <= end; j += W) body(j, WholeRegister<T>{});
-  if (j < end) body(j, PartOfRegister<T>{end - j});
-}
-
-// Units [begin, end) of item b: pre-activations to gates and new states.
-template <class T>
-LPGD_INLINE void activate_item(const CellTask<T>& task, std::int64_t b, int begin, int end) {
-  using S = Wide<T>;
-  const int H = task.hidden;
-  T* gates = task.gates + b * 4 * H;
-  sweep<T>(begin, end, [&](int j, auto lanes) {
-    Gates<S> g{lanes.get(gates + j), lanes.get(gates + H + j), lanes.get(gates + 2 * H + j),
-               lanes.get(gates + 3 * H + j)};
-    S h_out;
-    if (task.cell == MomentumCell::kLstm) {
-      S c_out;
-      lstm_cell(g, lanes.get(task.c + b * H + j), c_out, h_out);
-      lanes.put(task.c_out + b * H + j, c_out);
-    } else {
-      gru_cell(g, lanes.get(task.h + b * H + j), h_out);
-    }
-    lanes.put(task.h_out + b * H + j, h_out);
-    lanes.put(gates + j, g.a);
-    lanes.put(gates + H + j, g.b);
-    lanes.put(gates + 2 * H + j, g.c);
-    lanes.put(gates + 3 * H + j, g.d);
-  });
-}
-
-// Items [begin, end) after the matrix library: W_ih x is in the gates' buffer, W_hh h in from_h.
-template <class T>
-void activate_items(const CellTask<T>& task, std::int64_t begin, std::int64_t end) {
-  using S = Wide<T>;
-  const int H = task.hidden, rows = cell_rows(task.cell);
-  const CellWeights<T>& w = task.weights;
-  for (std::int64_t b = begin; b < end; ++b) {
-    T* gates = task.gates + b * 4 * H;
-    const T* from_h = task.from_h + b * rows * H;
-    const int joint = task.cell == MomentumCell::kLstm ? 4 * H : 2 * H;
-    sweep<T>(0, joint, [&](int j, auto lanes) {
-      lanes.put(gates + j, lanes.get(gates + j) + lanes.get(from_h + j) + lanes.get(w.b_ih + j) +
-                               lanes.get(w.b_hh + j));
-    });
-    if (task.cell == MomentumCell::kGru)
-      sweep<T>(2 * H, 3 * H, [&](int j, auto lanes) {
-        const S q = lanes.get(from_h + j) + lanes.get(w.b_hh + j);
-        lanes.put(gates + j, lanes.get(gates + j) + lanes.get(w.b_ih + j));
-        lanes.put(gates + H + j, q);
-      });
-    activate_item(task, b, 0, H);
-  }
-}
-
-template <class T>
-void cell_backward_items(const CellBackwardTask<T>& task, std::int64_t begin, std::int64_t end) {
-  using S = Wide<T>;
-  const int H = task.hidden;
-  for (std::int64_t b = begin; b < end; ++b) {
-    const T* gates = task.gates + b * 4 * H;
-    T* d_gates = task.d_gates + b * 4 * H;
-    sweep<T>(0, H, [&](int j, auto lanes) {
-      const Gates<S> g{lanes.get(gates + j), lanes.get(gates + H + j), lanes.get(gates + 2 * H + j),
-                       lanes.get(gates + 3 * H + j)};
-      S d_h(T(0)), d_c_out(T(0)), d;
-      if (task.d_h_given != nullptr) d_h += lanes.get(task.d_h_given + b * H + j);
-      if (task.d_h_output != nullptr)
-        d_h += lanes.get(task.d_h_output + b * task.d_h_output_stride + j);
-      if (task.d_h_above != nullptr) d_h += lanes.get(task.d_h_above + b * H + j);
-      Gates<S> out;
-      if (task.cell == MomentumCell::kLstm) {
-        if (task.d_c_given != nullptr) d_c_out = lanes.get(task.d_c_given + b * H + j);
-        out = lstm_cell_backward(g, lanes.get(task.c + b * H + j),
-                                 lanes.get(task.c_out + b * H + j), d_h, d_c_out, d);
-        lanes.put(task.d_c + b * H + j, d);
-      } else {
-        out = gru_cell_backward(g, lanes.get(task.h + b * H + j), d_h, d);
-        lanes.put(task.d_h_direct + b * H + j, d);
-      }
-      lanes.put(d_gates + j, out.a);
-      lanes.put(d_gates + H + j, out.b);
-      lanes.put(d_gates + 2 * H + j, out.c);
-      lanes.put(d_gates + 3 * H + j, out.d);
-    });
   }
 }
 

@@ -3,18 +3,20 @@
 // that nearly minimise the Lagrangian dual at the root.
 #pragma once
 
-#include <initializer_list>
-
 #include "oracle_order.h"
 
 LPGD_BEGIN_NAMESPACE
 
+// What is searched next hangs on all that has been found, and sums must round in one order: the
+// first of several lanes searches, all of them sort.
+template <class Group>
 struct KnapsackBranch {
   // Capacities are met to this, relatively: decimal weights do not add up exactly.
   static constexpr double kSlack = 1e-9;
   static constexpr int kDualSteps = 100;
 
-  CostOrder<double> by_ratio;
+  Group group;
+  CostOrder<Group, double> by_ratio;
   double *ratio, *value, *weight;   // of the items that may be taken, [n], then in order of ratio
   double* need;                     // [n, dims], in that order
   double *values, *weights_so_far;  // [n + 1]: sums of the first ones
@@ -22,43 +24,43 @@ struct KnapsackBranch {
   double *multiplier, *slope, *trial;  // [dims]
   std::int32_t* item;                  // [n]
   std::int8_t *taken, *best_taken;     // [n]
+  std::int64_t* shared;                // [1]: what the first lane tells the others
 
-  std::size_t bind(std::int64_t n, std::int64_t dims, void* memory) {
+  LPGD_HOST_TOO std::size_t bind(std::int64_t n, std::int64_t dims, void* memory) {
     OracleSlices slices(memory);
     by_ratio.bind(slices, n);
-    for (double** part : {&ratio, &value, &weight}) slices.take(*part, n);
+    slices.take(ratio, n);
+    slices.take(value, n);
+    slices.take(weight, n);
     slices.take(need, n * dims);
-    for (double** part : {&values, &weights_so_far, &gained}) slices.take(*part, n + 1);
+    slices.take(values, n + 1);
+    slices.take(weights_so_far, n + 1);
+    slices.take(gained, n + 1);
     slices.take(left, (n + 1) * dims);
-    for (double** part : {&multiplier, &slope, &trial}) slices.take(*part, dims);
+    slices.take(multiplier, dims);
+    slices.take(slope, dims);
+    slices.take(trial, dims);
     slices.take(item, n);
     slices.take(taken, n);
     slices.take(best_taken, n);
+    slices.take(shared, 1);
     return slices.used();
   }
 
-  // False: the limit of nodes was met; x is the best choice found.
+  // False: the limit of nodes was met; x is the best choice found. To be heard from the first lane.
   template <class T>
-  bool solve(std::int64_t n, std::int64_t dims, const T* costs, const double* weights,
-             const double* capacity, std::int64_t most_nodes, T* x) {
-    double* room = left;
-    for (std::int64_t d = 0; d < dims; ++d) room[d] = capacity[d] + kSlack * capacity[d];
+  LPGD_DEVICE bool solve(std::int64_t n, std::int64_t dims, const T* costs, const double* weights,
+                         const double* capacity, std::int64_t most_nodes, T* x) {
     std::int64_t count = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-      bool fits = costs[i] < T(0);
-      for (std::int64_t d = 0; d < dims; ++d) fits &= weights[d * n + i] <= room[d];
-      if (!fits) continue;
-      value[count] = -static_cast<double>(costs[i]);
-      item[count++] = static_cast<std::int32_t>(i);
+    if (group.lane() == 0) {
+      count = collect(n, dims, costs, weights, capacity);
+      *shared = count;
     }
+    group.sync();
+    count = *shared;
     if (count == 0) return true;
-    find_multipliers(n, dims, weights, room, count);
-    for (std::int64_t k = 0; k < count; ++k) {
-      weight[k] = 0;
-      for (std::int64_t d = 0; d < dims; ++d) weight[k] += multiplier[d] * weights[d * n + item[k]];
-      ratio[k] = weight[k] > 0 ? -value[k] / weight[k] : -kOracleInfinity;
-    }
-    by_ratio.ascending(ratio, count);
+    by_ratio.ascending(group, ratio, count);
+    if (group.lane() != 0) return true;
     values[0] = weights_so_far[0] = 0;
     for (std::int64_t k = 0; k < count; ++k) {
       const std::int32_t from = by_ratio.order[k];
@@ -73,10 +75,34 @@ struct KnapsackBranch {
   }
 
  private:
+  // The items that may be taken, with what they weigh; how many there are.
+  template <class T>
+  LPGD_DEVICE std::int64_t collect(std::int64_t n, std::int64_t dims, const T* costs,
+                                   const double* weights, const double* capacity) {
+    double* room = left;
+    for (std::int64_t d = 0; d < dims; ++d) room[d] = capacity[d] + kSlack * capacity[d];
+    std::int64_t count = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      bool fits = costs[i] < T(0);
+      for (std::int64_t d = 0; d < dims; ++d) fits &= weights[d * n + i] <= room[d];
+      if (!fits) continue;
+      value[count] = -static_cast<double>(costs[i]);
+      item[count++] = static_cast<std::int32_t>(i);
+    }
+    if (count == 0) return 0;
+    find_multipliers(n, dims, weights, room, count);
+    for (std::int64_t k = 0; k < count; ++k) {
+      weight[k] = 0;
+      for (std::int64_t d = 0; d < dims; ++d) weight[k] += multiplier[d] * weights[d * n + item[k]];
+      ratio[k] = weight[k] > 0 ? -value[k] / weight[k] : -kOracleInfinity;
+    }
+    return count;
+  }
+
   // min over multipliers >= 0 of <multiplier, room> + sum_i max(0, value_i - <multiplier, w_i>),
   // roughly, by subgradients: any multipliers bound from above.
-  void find_multipliers(std::int64_t n, std::int64_t dims, const double* weights,
-                        const double* room, std::int64_t count) {
+  LPGD_DEVICE void find_multipliers(std::int64_t n, std::int64_t dims, const double* weights,
+                                    const double* room, std::int64_t count) {
     fill(multiplier, dims, 1.0);
     if (dims == 1) return;
     double total = 0, best = kOracleInfinity;
@@ -111,7 +137,7 @@ struct KnapsackBranch {
   }
 
   // What the items from place k on can add, at most, in room for `space` of weighted capacity.
-  double bound(std::int64_t k, std::int64_t count, double space) const {
+  LPGD_DEVICE double bound(std::int64_t k, std::int64_t count, double space) const {
     const double limit = weights_so_far[k] + space;
     std::int64_t low = k, high = count;  // the last place whose sum is within the limit
     while (low < high) {
@@ -130,7 +156,7 @@ struct KnapsackBranch {
     return out;
   }
 
-  bool search(std::int64_t dims, std::int64_t count, std::int64_t most_nodes) {
+  LPGD_DEVICE bool search(std::int64_t dims, std::int64_t count, std::int64_t most_nodes) {
     // sums differ by rounding with the order of their terms
     const double margin = 1e-13 * values[count];
     double best = 0;

@@ -30,6 +30,7 @@ struct AssignmentTask {
   OracleOutput<T> out;    // x as the costs are laid out, or null
   std::int64_t* columns;  // [batch, n]
   T *u, *v;               // [batch, n], [batch, m]: optimal duals
+  bool in_place;          // a group of lanes reads the costs where they are: not where `transposed`
 };
 
 // From a cell of a grid to another: x [height, width] marks the cells of the path, both ends
@@ -44,12 +45,14 @@ struct GridTask {
 };
 
 // From a node to another along edges of an acyclic graph: x [edges]. +inf closes an edge.
-template <class T>
+// Index: int32 where the graph has been checked; int64, as it was given, where it has not been and
+// each item looks at what it reads.
+template <class T, class Index = std::int32_t>
 struct DagTask {
   std::int64_t nodes, edges;
   std::int64_t source, target;
-  const std::int32_t *tail, *head;  // [edges], by the topological order of their tails
-  const std::int32_t* edge;         // their places in c and x
+  const Index *tail, *head;  // [edges], by the topological order of their tails
+  const Index* edge;         // their places in c and x
   const T* costs;
   OracleOutput<T> out;
 };
@@ -86,17 +89,18 @@ struct KnapsackTask {
   const double* capacity;  // [dims]
   std::int64_t stride_capacity;
   KnapsackMethod method;
-  std::int64_t most_states;  // of a table, of any item of the batch that has one
+  std::int64_t most_states;  // items with more of them have no table
+  std::int64_t room_states;  // what the workspace holds of them
   std::int64_t most_nodes;   // branch and bound
   const T* costs;
   OracleOutput<T> out;
 };
 
 // A spanning tree of a graph: x [edges]. +inf forbids an edge.
-template <class T>
+template <class T, class Index = std::int32_t>
 struct TreeTask {
   std::int64_t nodes, edges;
-  const std::int32_t *tail, *head;
+  const Index *tail, *head;
   const T* costs;
   OracleOutput<T> out;
 };

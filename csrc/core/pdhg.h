@@ -1,4 +1,6 @@
-// Restarted Halpern primal-dual hybrid gradient for sparse QPs and LPs, a problem per lane.
+// Restarted Halpern primal-dual hybrid gradient for sparse QPs and LPs, a problem per lane of a
+// register. Rows and columns are dealt out to the lanes of the group, and stay with them: between
+// two syncs of a step a lane reads what others wrote and writes to places of its own.
 //
 // One step T of PDHG (Chambolle & Pock 2011; with a quadratic term, linearised: Condat 2013, Vu
 // 2013), reflected and anchored at the point z0 of the last restart:
@@ -49,46 +51,51 @@ LPGD_HD PdhgSteps<S> steps_for(const PdhgWork<S, V>& work, const PdhgFacts<S>& f
   return {weight, S(1) / (weight * norm + smooth), weight / norm};
 }
 
-// z -> T(z) from x, y, Cy = C'y and Px: tx, ty, CTy = C'ty; Cxbar = C (2 tx - x). One pass over C.
-template <class S, class V>
-LPGD_HD void pdhg_step(PdhgWork<S, V>& work, const PdhgFacts<S>& facts, const PdhgSteps<S>& steps,
-                       int p) {
+// z -> T(z) from x, y, Cy = C'y and Px: tx, ty, CTy = C'ty; Cxbar = C (2 tx - x).
+template <class Group, class S, class V>
+[[gnu::noinline]] LPGD_HD void pdhg_step(const Group& group, PdhgWork<S, V>& work,
+                                         const PdhgFacts<S>& facts, const PdhgSteps<S>& steps,
+                                         int p) {
   const PdhgMatrices<V>& a = work.matrices;
   const S rho = facts.p_factor * facts.rho;
-  for (int j = 0; j < a.n; ++j) {
+  LPGD_FOR (group, j, a.n) {
     const S ridge = rho * S(a.column[j] * a.column[j]);
     const S slope = facts.p_factor * work.Px[j] + ridge * work.x[j] + work.q[j] + work.Cy[j];
     const S to = max_of(work.lb[j], min_of(work.ub[j], work.x[j] - steps.tau * slope));
     work.tx[j] = to;
     work.xbar[j] = to + to - work.x[j];
-    work.CTy[j] = S(0);
+    if constexpr (kOneLane<Group>) work.CTy[j] = S(0);
   }
-  for (int i = 0; i < a.M; ++i) {
-    const S product = row_times(a, i, work.xbar);
+  group.sync();
+  const PdhgLines<V> rows = rows_of(a);
+  S* CTy = work.CTy;
+  each_line(group, rows, work.xbar, [&](int i, S product) {
     S to = work.y[i] + steps.sigma * (product - work.d[i]);
     if (i >= p) to = max_of(to, S(0));
     work.Cxbar[i] = product;
     work.ty[i] = to;
-    add_row(a, i, to, work.CTy);
-  }
+    if constexpr (kOneLane<Group>) add_line(rows, i, to, CTy);  // C is read once
+  });
+  group.sync();
+  if constexpr (!kOneLane<Group>) columns_times(group, a, work.ty, work.CTy);
 }
 
 // Residuals of T(z), its distances, and the certificates in T(z) - z. Fills CTx and PTx.
-template <class S, class V>
-LPGD_HD PdhgMeasure<S> pdhg_measure(PdhgWork<S, V>& work, const PdhgFacts<S>& facts,
-                                    const PdhgSteps<S>& steps, int p) {
+template <class Group, class S, class V>
+LPGD_HD PdhgMeasure<S> pdhg_measure(const Group& group, PdhgWork<S, V>& work,
+                                    const PdhgFacts<S>& facts, const PdhgSteps<S>& steps, int p) {
   using T = RealOf<S>;
   const PdhgMatrices<V>& a = work.matrices;
   const S zero = S(0), one = S(1), infinity = S(T(__builtin_inf()));
   const S rho = facts.p_factor * facts.rho;
-  rows_times(a, work.tx, work.CTx);
-  hessian_times(a, work.tx, work.PTx);
+  rows_times(group, a, work.tx, work.CTx);
+  hessian_times(group, a, work.tx, work.PTx);
   PdhgMeasure<S> out{zero, zero, zero, zero, zero, zero, zero, zero, zero, zero};
   S size_dual = zero, relative = zero, objective = zero, quadratic = zero, dual_objective = zero;
   S ray_x = zero, off_x = zero, step_x = zero, all_x = zero, data_q = zero;
   S ray_y = zero, off_y = zero, step_y = zero, all_y = zero, data_d = zero;
   S dxPdx = zero, dxdx = zero;
-  for (int j = 0; j < a.n; ++j) {
+  LPGD_FOR (group, j, a.n) {
     const S column = S(a.column[j]), ridge = rho * column * column;
     const S unit = one / (column * facts.gamma);  // of costs
     const S x = work.tx[j], dx = x - work.x[j];
@@ -126,7 +133,7 @@ LPGD_HD PdhgMeasure<S> pdhg_measure(PdhgWork<S, V>& work, const PdhgFacts<S>& fa
     ray_y += select(finite, r * least, zero);
     off_y = max_nan(off_y, select(finite, zero, abs_of(r)) * unit);
   }
-  for (int i = 0; i < a.M; ++i) {
+  LPGD_FOR (group, i, a.M) {
     const S row = S(a.row[i]), d = work.d[i], y = work.ty[i], dy = y - work.y[i];
     const S unit = one / (row * facts.beta);  // of right-hand sides
     const auto on = less(d, infinity);
@@ -148,6 +155,14 @@ LPGD_HD PdhgMeasure<S> pdhg_measure(PdhgWork<S, V>& work, const PdhgFacts<S>& fa
     data_d = max_of(data_d, select(on, abs_of(d), zero) * unit);
     const S up = i < p ? abs_of(Cdx) : max_of(Cdx, zero);
     off_x = max_nan(off_x, select(on, up * unit, zero));
+  }
+  if constexpr (!kOneLane<Group>) {
+    for (S* total : {&quadratic, &objective, &dual_objective, &out.fixed, &out.dx, &out.dy, &ray_x,
+                     &ray_y, &dxPdx, &dxdx})
+      *total = group.sum(*total);
+    for (S* largest : {&out.primal, &out.dual, &size_dual, &relative, &off_x, &step_x, &all_x,
+                       &data_q, &off_y, &step_y, &all_y, &data_d})
+      *largest = group.max(*largest);
   }
   const S money = one / (facts.beta * facts.gamma);
   const S primal_value = (S(T(0.5)) * quadratic + objective) * money;
@@ -172,18 +187,18 @@ LPGD_HD PdhgMeasure<S> pdhg_measure(PdhgWork<S, V>& work, const PdhgFacts<S>& fa
 
 // The point T(z) in the caller's units, into the item's row. False where a number of it is none
 // there: it may have left its type's range on the way from the scaled problem.
-template <class S, class V, class T>
-LPGD_HD bool store_pdhg(const PdhgWork<S, V>& work, const PdhgTask<T>& task,
-                        const PdhgFacts<S>& facts, std::int64_t item, int lane, bool keep) {
+template <class Group, class S, class V, class T>
+LPGD_HD bool store_pdhg(const Group& group, const PdhgWork<S, V>& work, const PdhgTask<T>& task,
+                        const PdhgFacts<S>& facts, std::int64_t item, int lane) {
   const PdhgMatrices<V>& a = work.matrices;
   const int n = a.n, p = task.problem.p, m = task.problem.m;
   const S rho = facts.p_factor * facts.rho;
   bool finite = true;
   const auto put = [&](T* to, S value) {
-    *to = keep ? static_cast<T>(get_lane(value, lane)) : T(0);
+    *to = static_cast<T>(get_lane(value, lane));
     finite = finite && *to - *to == T(0);
   };
-  for (int j = 0; j < n; ++j) {
+  LPGD_FOR (group, j, n) {
     const S column = S(a.column[j]);
     put(task.solution.x + item * n + j, work.tx[j] * column / facts.beta);
     const S slope = (facts.p_factor * work.PTx[j] + rho * column * column * work.tx[j] + work.q[j] +
@@ -196,51 +211,70 @@ LPGD_HD bool store_pdhg(const PdhgWork<S, V>& work, const PdhgTask<T>& task,
     if (task.solution.z_ub)
       put(task.solution.z_ub + item * n + j, select(has_ub, max_of(-slope, S(0)), S(0)));
   }
-  for (int i = 0; i < a.M; ++i) {
+  LPGD_FOR (group, i, a.M) {
     T* to = i < p ? task.solution.y + item * p + i : task.solution.z + item * m + (i - p);
     put(to, work.ty[i] * S(a.row[i]) / facts.gamma);
   }
-  return finite;
+  return group.max(finite ? T(0) : T(1)) == T(0);
 }
 
-template <class S, class T>
-LPGD_HD void report_pdhg(const PdhgTask<T>& task, const PdhgMeasure<S>& measure, std::int64_t item,
-                         int lane, QpStatus status, int iterations) {
+// Zeros in place of a point that is none.
+template <class Group, class T>
+LPGD_HD void clear_pdhg(const Group& group, const PdhgTask<T>& task, std::int64_t item) {
+  const int n = task.problem.n, p = task.problem.p, m = task.problem.m;
+  LPGD_FOR (group, j, n) {
+    task.solution.x[item * n + j] = T(0);
+    if (task.solution.z_lb) task.solution.z_lb[item * n + j] = T(0);
+    if (task.solution.z_ub) task.solution.z_ub[item * n + j] = T(0);
+  }
+  LPGD_FOR (group, i, p) task.solution.y[item * p + i] = T(0);
+  LPGD_FOR (group, i, m) task.solution.z[item * m + i] = T(0);
+}
+
+template <class Group, class T>
+LPGD_HD void report_pdhg(const Group& group, const PdhgTask<T>& task, std::int64_t item, T primal,
+                         T dual, T gap, QpStatus status, int iterations) {
+  if (group.lane() != 0) return;
   const bool keep = status != kQpNumericalError;
   const T none = T(__builtin_inf());
   task.report.status[item] = status;
   task.report.iterations[item] = iterations;
-  const S values[3] = {measure.primal, measure.dual, measure.gap};
-  for (int r = 0; r < 3; ++r)
-    task.report.residuals[3 * item + r] = keep ? static_cast<T>(get_lane(values[r], lane)) : none;
+  task.report.residuals[3 * item] = keep ? primal : none;
+  task.report.residuals[3 * item + 1] = keep ? dual : none;
+  task.report.residuals[3 * item + 2] = keep ? gap : none;
+}
+
+// An item that was not tried
+template <class Group, class T>
+LPGD_HD void refuse_pdhg(const Group& group, const PdhgTask<T>& task, std::int64_t item,
+                         QpStatus status) {
+  const T none = T(__builtin_inf());
+  clear_pdhg(group, task, item);
+  report_pdhg(group, task, item, none, none, none, status, 0);
 }
 
 // Solves the items of the lanes. `fresh`: the workspace holds no matrices of this task yet, or not
 // those of these items.
-template <class S, class V, class T>
-LPGD_HD void pdhg_solve(PdhgWork<S, V>& work, const PdhgTask<T>& task, const PdhgLanes& lanes,
-                        bool fresh) {
+template <class Group, class S, class V, class T>
+LPGD_HD void pdhg_solve(const Group& group, PdhgWork<S, V>& work, const PdhgTask<T>& task,
+                        const PdhgLanes& lanes, bool fresh) {
   using R = RealOf<S>;
   constexpr int W = ScalarTraits<S>::lanes;
   const PdhgProblem<T>& problem = task.problem;
   const PdhgMatrices<V>& a = work.matrices;
   const int n = problem.n, p = problem.p, M = p + problem.m;
-  if (fresh) load_pdhg_matrices(work, problem, lanes);
-  const PdhgFacts<S> facts = load_pdhg_vectors(work, problem, lanes);
-  load_pdhg_start(work, task, lanes, facts);
+  if (fresh) load_pdhg_matrices(group, work, problem, lanes);
+  const PdhgFacts<S> facts = load_pdhg_vectors(group, work, problem, lanes);
+  load_pdhg_start(group, work, task, lanes, facts);
 
   bool done[W];
   int open = 0;
-  const PdhgMeasure<S> nothing{};
   for (int l = 0; l < W; ++l) {
     const bool bad = get_lane(facts.bad, l) != R(0), crossed = get_lane(facts.crossed, l) != R(0);
     done[l] = l >= lanes.used || bad || crossed;
     open += done[l] ? 0 : 1;
     if (l >= lanes.used || !(bad || crossed)) continue;
-    store_pdhg(work, task, facts, lanes.item(l), l, false);
-    PdhgMeasure<S> lost = nothing;
-    lost.primal = lost.dual = lost.gap = S(R(__builtin_inf()));
-    report_pdhg(task, lost, lanes.item(l), l, bad ? kQpNumericalError : kQpPrimalInfeasible, 0);
+    refuse_pdhg(group, task, lanes.item(l), bad ? kQpNumericalError : kQpPrimalInfeasible);
   }
 
   const S zero = S(0), one = S(1);
@@ -249,20 +283,20 @@ LPGD_HD void pdhg_solve(PdhgWork<S, V>& work, const PdhgTask<T>& task, const Pdh
   const S reflect = S(R(linear ? 1.0 : 0.5));
   S ridge = zero;
   if (problem.rho) {
-    for (int j = 0; j < n; ++j) ridge = max_of(ridge, S(a.column[j] * a.column[j]));
-    ridge = ridge * facts.p_factor * facts.rho;
+    LPGD_FOR (group, j, n) ridge = max_of(ridge, S(a.column[j] * a.column[j]));
+    ridge = group.max(ridge) * facts.p_factor * facts.rho;
   }
   PdhgSteps<S> steps = steps_for(work, facts, ridge, one);
   S age = zero;  // steps since the lane's restart
   S first_fixed = S(R(-1)), last_fixed = S(R(__builtin_inf()));
   bool restarted = true;
   for (int step = 1; open > 0; ++step) {
-    pdhg_step(work, facts, steps, p);
+    pdhg_step(group, work, facts, steps, p);
     const bool last = step >= task.settings.max_iter;
     const bool look = step % kPdhgPeriod == 0 || last;
     auto restart = less(one, zero);
     if (look || restarted) {
-      const PdhgMeasure<S> measure = pdhg_measure(work, facts, steps, p);
+      const PdhgMeasure<S> measure = pdhg_measure(group, work, facts, steps, p);
       first_fixed = select(equal(age, zero), measure.fixed, first_fixed);
       if (look) {
         for (int l = 0; l < lanes.used; ++l) {
@@ -284,11 +318,14 @@ LPGD_HD void pdhg_solve(PdhgWork<S, V>& work, const PdhgTask<T>& task, const Pdh
           done[l] = true;
           --open;
           const std::int64_t item = lanes.item(l);
-          if (!store_pdhg(work, task, facts, item, l, status != kQpNumericalError)) {
+          if (status == kQpNumericalError || !store_pdhg(group, work, task, facts, item, l)) {
             status = kQpNumericalError;
-            store_pdhg(work, task, facts, item, l, false);
+            clear_pdhg(group, task, item);
           }
-          report_pdhg(task, measure, item, l, static_cast<QpStatus>(status), step);
+          report_pdhg(group, task, item, static_cast<T>(get_lane(measure.primal, l)),
+                      static_cast<T>(get_lane(measure.dual, l)),
+                      static_cast<T>(get_lane(measure.gap, l)), static_cast<QpStatus>(status),
+                      step);
         }
         // squares, so the decays are too
         const S sufficient = S(R(kSufficientDecay * kSufficientDecay)) * first_fixed;
@@ -315,22 +352,25 @@ LPGD_HD void pdhg_solve(PdhgWork<S, V>& work, const PdhgTask<T>& task, const Pdh
     const S on = select(restart, one, turn * (one + reflect));
     const S back = select(restart, zero, -turn * reflect);
     const S anchor = select(restart, zero, one - turn);
-    for (int j = 0; j < n; ++j) {
+    LPGD_FOR (group, j, n) {
       work.x[j] = on * work.tx[j] + back * work.x[j] + anchor * work.x0[j];
       work.Cy[j] = on * work.CTy[j] + back * work.Cy[j] + anchor * work.Cy0[j];
     }
-    for (int i = 0; i < M; ++i)
-      work.y[i] = on * work.ty[i] + back * work.y[i] + anchor * work.y0[i];
+    LPGD_FOR (group, i, M) work.y[i] = on * work.ty[i] + back * work.y[i] + anchor * work.y0[i];
     if (restarted) {
-      for (int j = 0; j < n; ++j) {
+      LPGD_FOR (group, j, n) {
         work.x0[j] = select(restart, work.tx[j], work.x0[j]);
         work.Cy0[j] = select(restart, work.CTy[j], work.Cy0[j]);
       }
-      for (int i = 0; i < M; ++i) work.y0[i] = select(restart, work.ty[i], work.y0[i]);
+      LPGD_FOR (group, i, M) work.y0[i] = select(restart, work.ty[i], work.y0[i]);
     }
-    if (!linear) hessian_times(a, work.x, work.Px);
+    if (!linear) {
+      group.sync();
+      hessian_times(group, a, work.x, work.Px);
+    }
     age = select(restart, zero, age + one);
   }
+  group.sync();  // the workspace may be written again right after
 }
 
 LPGD_END_NAMESPACE

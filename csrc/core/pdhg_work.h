@@ -2,7 +2,6 @@
 #pragma once
 
 #include <initializer_list>
-#include <type_traits>
 
 #include "pdhg_scale.h"
 
@@ -17,13 +16,15 @@ struct PdhgWork {
 
   // Number of bytes, for `memory` null; else the pointers are set.
   template <class T>
-  std::size_t bind(const PdhgProblem<T>& problem, char* memory) {
+  LPGD_HOST_TOO std::size_t bind(const PdhgProblem<T>& problem, char* memory) {
+    const std::size_t used = bind_matrices(problem, memory);
+    return used + bind_vectors(problem, memory ? memory + used : nullptr);
+  }
+
+  // What lasts for all items that share the matrices
+  template <class T>
+  LPGD_HOST_TOO std::size_t bind_matrices(const PdhgProblem<T>& problem, char* memory) {
     std::size_t used = 0;
-    const auto take = [&](auto*& pointer, int count) {
-      using E = std::remove_reference_t<decltype(*pointer)>;
-      pointer = memory ? reinterpret_cast<E*>(memory + used) : nullptr;
-      used += (static_cast<std::size_t>(count) * sizeof(E) + 63) / 64 * 64;
-    };
     const int n = problem.n, M = problem.p + problem.m;
     matrices.n = n;
     matrices.M = M;
@@ -31,17 +32,32 @@ struct PdhgWork {
     matrices.col = problem.col;
     matrices.P_crow = problem.P_crow;
     matrices.P_col = problem.P_col;
-    take(matrices.C, problem.nnz_A + problem.nnz_G);
-    take(matrices.P, problem.nnz_P);
-    take(matrices.row, M);
-    take(matrices.column, n);
-    take(matrices.norms, 2);
-    take(of_row, M);
-    take(of_column, n);
-    take(other, n);
-    for (S** part : {&x, &x0, &tx, &xbar, &q, &lb, &ub, &Cy, &Cy0, &CTy, &Px, &PTx}) take(*part, n);
-    for (S** part : {&y, &y0, &ty, &d, &Cxbar, &CTx}) take(*part, M);
+    take(matrices.C, problem.nnz_A + problem.nnz_G, memory, used);
+    take(matrices.P, problem.nnz_P, memory, used);
+    take(matrices.row, M, memory, used);
+    take(matrices.column, n, memory, used);
+    take(matrices.norms, 2, memory, used);
+    take(of_row, M, memory, used);
+    take(of_column, n, memory, used);
+    take(other, n, memory, used);
     return used;
+  }
+
+  template <class T>
+  LPGD_HOST_TOO std::size_t bind_vectors(const PdhgProblem<T>& problem, char* memory) {
+    std::size_t used = 0;
+    const int n = problem.n, M = problem.p + problem.m;
+    for (S** part : {&x, &x0, &tx, &xbar, &q, &lb, &ub, &Cy, &Cy0, &CTy, &Px, &PTx})
+      take(*part, n, memory, used);
+    for (S** part : {&y, &y0, &ty, &d, &Cxbar, &CTx}) take(*part, M, memory, used);
+    return used;
+  }
+
+ private:
+  template <class E>
+  LPGD_HOST_TOO static void take(E*& pointer, int count, char* memory, std::size_t& used) {
+    pointer = memory ? reinterpret_cast<E*>(memory + used) : nullptr;
+    used += (static_cast<std::size_t>(count) * sizeof(E) + 63) / 64 * 64;
   }
 };
 
@@ -49,7 +65,7 @@ struct PdhgWork {
 struct PdhgLanes {
   std::int64_t first;
   int used;
-  std::int64_t item(int lane) const { return first + (lane < used ? lane : 0); }
+  LPGD_INLINE std::int64_t item(int lane) const { return first + (lane < used ? lane : 0); }
 };
 
 template <class S, class T>
@@ -69,17 +85,16 @@ struct PdhgFacts {
   S rho;           // of the identity, before column^2
 };
 
-template <class S, class V, class T>
-LPGD_HD void load_pdhg_matrices(PdhgWork<S, V>& work, const PdhgProblem<T>& problem,
-                                const PdhgLanes& lanes) {
+template <class Group, class S, class V, class T>
+LPGD_HD void load_pdhg_matrices(const Group& group, PdhgWork<S, V>& work,
+                                const PdhgProblem<T>& problem, const PdhgLanes& lanes) {
   PdhgMatrices<V>& a = work.matrices;
-  for (int k = 0; k < problem.nnz_A; ++k)
-    a.C[k] = load_lanes<V>(lanes, problem.A, problem.stride_A, k);
-  for (int k = 0; k < problem.nnz_G; ++k)
+  LPGD_FOR (group, k, problem.nnz_A) a.C[k] = load_lanes<V>(lanes, problem.A, problem.stride_A, k);
+  LPGD_FOR (group, k, problem.nnz_G)
     a.C[problem.nnz_A + k] = load_lanes<V>(lanes, problem.G, problem.stride_G, k);
-  for (int k = 0; k < problem.nnz_P; ++k)
-    a.P[k] = load_lanes<V>(lanes, problem.P, problem.stride_P, k);
-  precondition(a, work.of_row, work.of_column, work.other);
+  LPGD_FOR (group, k, problem.nnz_P) a.P[k] = load_lanes<V>(lanes, problem.P, problem.stride_P, k);
+  group.sync();
+  precondition(group, a, work.of_row, work.of_column, work.other);
 }
 
 template <class S>
@@ -89,19 +104,19 @@ LPGD_INLINE S one_where(MaskOf<S> mask) {
 
 // Vectors, scaled. Infinite bounds become true infinities; rows that are off have d = infinity,
 // which the projection of y turns into y = 0 by itself.
-template <class S, class V, class T>
-LPGD_HD PdhgFacts<S> load_pdhg_vectors(PdhgWork<S, V>& work, const PdhgProblem<T>& problem,
-                                       const PdhgLanes& lanes) {
+template <class Group, class S, class V, class T>
+LPGD_HD PdhgFacts<S> load_pdhg_vectors(const Group& group, PdhgWork<S, V>& work,
+                                       const PdhgProblem<T>& problem, const PdhgLanes& lanes) {
   using R = RealOf<S>;
   const PdhgMatrices<V>& a = work.matrices;
   const int n = problem.n, M = problem.p + problem.m;
   const S infinity = S(R(__builtin_inf())), far = S(R(Precision<T>::infinite_bound));
   PdhgFacts<S> facts{S(0), S(0), S(1), S(1), S(1), S(0)};
   S size_d = S(0), size_q = S(0);
-  for (int k = 0; k < problem.nnz_A + problem.nnz_G; ++k)
+  LPGD_FOR (group, k, problem.nnz_A + problem.nnz_G)
     facts.bad = max_nan(facts.bad, S(a.C[k]) - S(a.C[k]));
-  for (int k = 0; k < problem.nnz_P; ++k) facts.bad = max_nan(facts.bad, S(a.P[k]) - S(a.P[k]));
-  for (int j = 0; j < n; ++j) {
+  LPGD_FOR (group, k, problem.nnz_P) facts.bad = max_nan(facts.bad, S(a.P[k]) - S(a.P[k]));
+  LPGD_FOR (group, j, n) {
     const S q = load_lanes<S>(lanes, problem.q, problem.stride_q, j) * S(a.column[j]);
     facts.bad = max_nan(facts.bad, q - q);
     size_q += q * q;
@@ -116,7 +131,7 @@ LPGD_HD PdhgFacts<S> load_pdhg_vectors(PdhgWork<S, V>& work, const PdhgProblem<T
     work.lb[j] = lb;
     work.ub[j] = ub;
   }
-  for (int i = 0; i < M; ++i) {
+  LPGD_FOR (group, i, M) {
     const bool equality = i < problem.p;
     S d = equality ? load_lanes<S>(lanes, problem.b, problem.stride_b, i)
                    : load_lanes<S>(lanes, problem.h, problem.stride_h, i - problem.p);
@@ -130,26 +145,30 @@ LPGD_HD PdhgFacts<S> load_pdhg_vectors(PdhgWork<S, V>& work, const PdhgProblem<T
     size_d += select(on, d * d, S(0));
     work.d[i] = d;
   }
+  facts.bad = group.max(facts.bad);
+  facts.crossed = group.max(facts.crossed);
+  size_d = group.sum(size_d);
+  size_q = group.sum(size_q);
   // not finite: nan, from differences of such numbers
   facts.bad = select(equal(facts.bad, S(0)), S(0), S(1));
   facts.beta = S(1) / (S(1) + sqrt_of(size_d));
   facts.gamma = S(1) / (S(1) + sqrt_of(size_q));
   facts.p_factor = facts.gamma / facts.beta;
   if (problem.rho) facts.rho = load_lanes<S>(lanes, problem.rho, problem.stride_rho, 0);
-  for (int j = 0; j < n; ++j) {
+  LPGD_FOR (group, j, n) {
     work.q[j] = work.q[j] * facts.gamma;
     work.lb[j] = work.lb[j] * facts.beta;
     work.ub[j] = work.ub[j] * facts.beta;
   }
-  for (int i = 0; i < M; ++i) work.d[i] = work.d[i] * facts.beta;
+  LPGD_FOR (group, i, M) work.d[i] = work.d[i] * facts.beta;
   return facts;
 }
 
 // The point to begin from, made feasible for the bounds and signs; numbers that are not finite
 // count as zero.
-template <class S, class V, class T>
-LPGD_HD void load_pdhg_start(PdhgWork<S, V>& work, const PdhgTask<T>& task, const PdhgLanes& lanes,
-                             const PdhgFacts<S>& facts) {
+template <class Group, class S, class V, class T>
+LPGD_HD void load_pdhg_start(const Group& group, PdhgWork<S, V>& work, const PdhgTask<T>& task,
+                             const PdhgLanes& lanes, const PdhgFacts<S>& facts) {
   const PdhgProblem<T>& problem = task.problem;
   const PdhgMatrices<V>& a = work.matrices;
   const int n = problem.n, p = problem.p, M = p + problem.m;
@@ -157,24 +176,24 @@ LPGD_HD void load_pdhg_start(PdhgWork<S, V>& work, const PdhgTask<T>& task, cons
     const S value = from ? load_lanes<S>(lanes, from, width, index) : S(0);
     return select(is_finite(value), value, S(0));
   };
-  for (int j = 0; j < n; ++j) {
+  LPGD_FOR (group, j, n) {
     const S x = given(task.start.x, n, j) * facts.beta / S(a.column[j]);
     work.x[j] = max_of(work.lb[j], min_of(work.ub[j], x));
     work.x0[j] = work.x[j];
-    work.Cy[j] = S(0);
   }
   const S infinity = S(RealOf<S>(__builtin_inf()));
-  for (int i = 0; i < M; ++i) {
+  LPGD_FOR (group, i, M) {
     S y = i < p ? given(task.start.x ? task.start.y : nullptr, p, i)
                 : given(task.start.x ? task.start.z : nullptr, M - p, i - p);
     y = y * facts.gamma / S(a.row[i]);
     if (i >= p) y = select(less(work.d[i], infinity), max_of(y, S(0)), S(0));
     work.y[i] = y;
     work.y0[i] = y;
-    add_row(a, i, y, work.Cy);
   }
-  for (int j = 0; j < n; ++j) work.Cy0[j] = work.Cy[j];
-  hessian_times(a, work.x, work.Px);
+  group.sync();
+  columns_times(group, a, work.y, work.Cy);
+  LPGD_FOR (group, j, n) work.Cy0[j] = work.Cy[j];
+  hessian_times(group, a, work.x, work.Px);
 }
 
 LPGD_END_NAMESPACE

@@ -10,6 +10,7 @@ constexpr double kPolishFrom = 1e-2;  // the merit
 constexpr double kFits = 1e-2;        // merit over eps, where an active set fits
 constexpr double kBelowEps = 1e-3;    // merit over eps, where none does
 constexpr int kRefinements = 4;
+constexpr double kLargestGap = 1e-3;
 constexpr double kGapOverEps = 1e3;  // what is called a solution; see far_from_optimal
 constexpr double kPatience = 1e9;    // of active_set
 constexpr double kBriefPatience = 0.5;
@@ -169,7 +170,9 @@ LPGD_HD MaskOf<S> far_from_optimal(const Group& g, const QpWork<S>& work, S gap,
   LPGD_FOR (g, i, work.dims.slots()) terms += abs_of(work.d[i] * work.z[i]);
   const S unit = *work.x_scale;
   terms = unit * unit * g.sum(terms) / *work.cost_scale;
-  return less(S(RealOf<S>(kGapOverEps)) * eps * (S(1) + terms), gap);
+  using T = RealOf<S>;
+  const S share = max_of(eps, min_of(S(T(kGapOverEps)) * eps, S(T(kLargestGap))));
+  return less(share * (S(1) + terms), gap);
 }
 
 // x and z of the workspace in the units given, and a status for numbers that broke: zeros, never

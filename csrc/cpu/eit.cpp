@@ -21,16 +21,16 @@ using Lanes = double;
 
 template <class S, class T>
 std::size_t workspace_bytes(const EitTask<T>& task) {
-  return EitSolve<S, T>{}.bind(task, nullptr);
+  return EitSolve<SerialGroup, S, T>{}.bind(task, nullptr);
 }
 
 template <class S, class T>
 void run(const EitTask<T>& task, std::int64_t pack, void* workspace) {
   constexpr int lanes = ScalarTraits<S>::lanes;
-  EitSolve<S, T> solve;
+  EitSolve<SerialGroup, S, T> solve;
   solve.bind(task, workspace);
   const std::int64_t first = pack * lanes, left = task.batch - first;
-  solve.run(task, EitLanes{first, static_cast<int>(left < lanes ? left : lanes)});
+  solve.run(SerialGroup{}, task, EitLanes{first, static_cast<int>(left < lanes ? left : lanes)});
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 
 #include "core/momentum_coordinate.h"
 #include "core/momentum_dense.h"
+#include "core/momentum_units.h"
 
 LPGD_BEGIN_NAMESPACE
 

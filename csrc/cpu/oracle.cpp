@@ -15,12 +15,13 @@ namespace {
 
 template <class Algorithm, class Task>
 std::size_t workspace_bytes(const Task& task) {
-  return Algorithm::workspace_bytes(task);
+  return Algorithm::template workspace_bytes<SerialGroup>(task);
 }
 
 template <class Algorithm, class Task>
 void run(const Task& task, std::int64_t begin, std::int64_t end, void* workspace) {
-  for (std::int64_t item = begin; item < end; ++item) Algorithm::run(task, item, workspace);
+  for (std::int64_t item = begin; item < end; ++item)
+    Algorithm::run(SerialGroup{}, task, item, workspace);
 }
 
 template <class T>

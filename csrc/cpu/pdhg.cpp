@@ -35,7 +35,8 @@ void run_with(const PdhgTask<T>& task, std::int64_t pack, void* workspace, bool 
   PdhgWork<S, V> work;
   work.bind(task.problem, static_cast<char*>(workspace));
   const std::int64_t first = pack * lanes, left = task.problem.batch - first;
-  pdhg_solve(work, task, PdhgLanes{first, static_cast<int>(left < lanes ? left : lanes)}, fresh);
+  pdhg_solve(SerialGroup{}, work, task,
+             PdhgLanes{first, static_cast<int>(left < lanes ? left : lanes)}, fresh);
 }
 
 template <class S, class T>

@@ -1,91 +1,117 @@
-// Separable operators: a thread per coordinate. Operators on rows: a block per row where the row is
-// summed up, a thread per row where it is walked from end to end.
+// Separable operators: a thread per 16 bytes of a stretch of a row (a thread per coordinate of
+// narrow rows). Operators on rows: a warp or a block per row where the row is summed up, a thread
+// per row where it is walked from end to end.
 #define LPGD_ISA cuda
+#include "core/macros.h"
+// An operator is all that its kernel calls: inlined, what it is given stays in registers.
+#undef LPGD_HD
+#define LPGD_HD LPGD_INLINE
 #include "core/prox_exp_cone.h"
 #include "core/prox_monotone.h"
 #include "core/prox_norms.h"
 #include "core/prox_plane.h"
 #include "core/prox_separable.h"
+#include "core/prox_stretch.h"
 #include "core/prox_threshold.h"
 #include "core/prox_tv.h"
 #include "cuda/prox.h"
+#include "cuda/worker.h"
 
 namespace lpgd::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWalkers = 64;  // threads of a block whose threads walk rows
 constexpr int kScratch = 33;
-constexpr std::int64_t kMostBlocks = 65535;
-constexpr std::size_t kMostScratch = std::size_t{1} << 28;
 
-int blocks_for(std::int64_t count) {
-  return static_cast<int>(count < 1 ? 1 : count < kMostBlocks ? count : kMostBlocks);
-}
-
-template <class F, int Count, class T>
-__device__ __forceinline__ bool load_parameters(const ProxTask<T>& task, std::int64_t row,
-                                                std::int64_t column, T* p) {
-  for (int k = 0; k < Count; ++k) p[k] = row_of(task.parameters[k], row)[column];
-  if constexpr (Count > 0) return F::valid(p);
-  return true;
-}
+// The worker's first unit of a launch and the stride to its next
+struct Units {
+  std::int64_t first, step;
+  __device__ __forceinline__ explicit Units(int lanes) {
+    const std::int64_t workers = static_cast<int>(blockDim.x) / lanes;
+    first = blockIdx.x * workers + worker_index(lanes);
+    step = gridDim.x * workers;
+  }
+};
 
 template <class F, int Count, class T>
-__global__ void separable_kernel(ProxTask<T> task) {
-  const std::int64_t total = task.rows * task.n;
+__global__ void __launch_bounds__(kProxThreads)
+    narrow_kernel(ProxTask<T> task, WorkerLaunch launch) {
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < total;
-       i += stride) {
-    T p[Count + 1];
-    const bool valid = load_parameters<F, Count>(task, i / task.n, i % task.n, p);
-    const T x = task.x[i];
-    task.out[i] = !valid ? std::numeric_limits<T>::quiet_NaN() : x == x ? F::value(x, p) : x;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+       i < launch.units; i += stride) {
+    const std::int64_t row = i / task.n;
+    RowParameter<T> parameters[Count + 1];
+    for (int k = 0; k < Count; ++k) {
+      parameters[k] = row_of(task.parameters[k], row);
+      parameters[k].data += i % task.n * parameters[k].step;
+    }
+    stretch_value<F, Count>(SerialGroup{}, 1, task.x + i, parameters, task.out + i);
   }
 }
 
+// A worker's share of the stretches: body(row, piece)
+template <class Body>
+__device__ __forceinline__ void for_stretches(std::int64_t rows, const StretchLaunch& launch,
+                                              const Body& body) {
+  const std::int64_t workers = launch.threads / launch.lanes;
+  const std::int64_t first = blockIdx.y * workers + worker_index(launch.lanes);
+  for (std::int64_t row = first; row < rows; row += gridDim.y * workers)
+    for (std::int64_t piece = blockIdx.x; piece < launch.pieces; piece += gridDim.x)
+      body(row, piece);
+}
+
 template <class F, int Count, class T>
-__global__ void separable_backward_kernel(ProxTask<T> task, double* sums) {
+__global__ void __launch_bounds__(kProxThreads)
+    stretch_kernel(ProxTask<T> task, StretchLaunch launch) {
+  const WorkerGroup group = worker(nullptr, launch.lanes);
+  for_stretches(task.rows, launch, [&](std::int64_t row, std::int64_t piece) {
+    const std::int64_t begin = piece * kProxForwardPiece, rest = task.n - begin;
+    const std::int64_t at = row * task.n + begin;
+    RowParameter<T> parameters[Count + 1];
+    for (int p = 0; p < Count; ++p) {
+      parameters[p] = row_of(task.parameters[p], row);
+      parameters[p].data += begin * parameters[p].step;
+    }
+    stretch_value<F, Count>(group, rest < kProxForwardPiece ? rest : kProxForwardPiece, task.x + at,
+                            parameters, task.out + at);
+  });
+}
+
+template <class F, int Count, class T>
+__global__ void __launch_bounds__(kProxThreads)
+    stretch_backward_kernel(ProxTask<T> task, StretchLaunch launch, double* sums) {
   __shared__ double scratch[kScratch];
-  const BlockGroup group{scratch};
-  const std::int64_t pieces = (task.n + kProxPiece - 1) / kProxPiece;
-  for (std::int64_t k = blockIdx.x; k < task.rows * pieces; k += gridDim.x) {
-    const std::int64_t row = k / pieces, begin = k % pieces * kProxPiece;
-    const std::int64_t end = begin + kProxPiece < task.n ? begin + kProxPiece : task.n;
-    double total[2] = {0, 0};
-    for (std::int64_t column = begin + group.lane(); column < end; column += group.size()) {
-      const std::int64_t i = row * task.n + column;
-      T p[Count + 1], d[Count + 1];
-      const T x = task.x[i], g = task.gradient[i];
-      const bool valid = load_parameters<F, Count>(task, row, column, p) && x == x;
-      F::derivative(x, p, d);
-      if (!valid)
-        for (int q = 0; q <= Count; ++q) d[q] = std::numeric_limits<T>::quiet_NaN();
-      task.gradient_x[i] = d[0] * g;
-      for (int q = 0; q < Count; ++q) {
-        const ProxParameterGradient<T>& to = task.gradient_parameters[q];
-        if (to.data == nullptr) continue;
-        if (to.step != 0) {
-          to.data[row * to.row_step + column] = d[q + 1] * g;
-        } else {
-          total[q] += static_cast<double>(d[q + 1] * g);
-        }
-      }
+  const WorkerGroup group = worker(scratch, launch.lanes);
+  for_stretches(task.rows, launch, [&](std::int64_t row, std::int64_t piece) {
+    const std::int64_t begin = piece * kProxPiece, rest = task.n - begin;
+    const std::int64_t at = row * task.n + begin;
+    RowParameter<T> parameters[Count + 1];
+    T* gp[Count + 1];
+    bool summed[Count + 1];
+    double totals[Count + 1];
+    for (int p = 0; p < Count; ++p) {
+      const ProxParameterGradient<T>& to = task.gradient_parameters[p];
+      parameters[p] = row_of(task.parameters[p], row);
+      parameters[p].data += begin * parameters[p].step;
+      summed[p] = to.data != nullptr && to.step == 0;
+      gp[p] = to.data != nullptr && to.step != 0 ? to.data + row * to.row_step + begin : nullptr;
+      totals[p] = 0;
     }
-    for (int q = 0; q < Count; ++q) {
-      const ProxParameterGradient<T>& to = task.gradient_parameters[q];
-      if (to.data == nullptr || to.step != 0) continue;
-      const double sum = group.sum(total[q]);
-      if (group.lane() == 0) sums[q * task.rows * pieces + k] = sum;
+    stretch_vjp<F, Count>(group, rest < kProxPiece ? rest : kProxPiece, task.x + at,
+                          task.gradient + at, parameters, task.gradient_x + at, gp, summed, totals);
+    for (int p = 0; p < Count; ++p) {
+      if (!summed[p]) continue;
+      const double sum = group.sum(totals[p]);
+      if (group.lane() == 0) sums[(p * task.rows + row) * launch.pieces + piece] = sum;
     }
-  }
+  });
 }
 
 // the pieces of a row, added in their order
 template <class T>
-__global__ void gather_kernel(ProxTask<T> task, const double* sums) {
-  const std::int64_t pieces = (task.n + kProxPiece - 1) / kProxPiece;
+__global__ void __launch_bounds__(kProxThreads)
+    gather_kernel(ProxTask<T> task, const double* sums) {
+  const std::int64_t pieces = ceil_div(task.n, kProxPiece);
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
   for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
        row < task.rows; row += stride) {
@@ -101,10 +127,11 @@ __global__ void gather_kernel(ProxTask<T> task, const double* sums) {
 }
 
 template <class Op, bool Backward, class T>
-__global__ void block_kernel(ProxTask<T> task) {
+__global__ void __launch_bounds__(kProxThreads) rows_kernel(ProxTask<T> task, WorkerLaunch launch) {
   __shared__ double scratch[kScratch];
-  const BlockGroup group{scratch};
-  for (std::int64_t row = blockIdx.x; row < task.rows; row += gridDim.x) {
+  const WorkerGroup group = worker(scratch, launch.lanes);
+  const Units units(launch.lanes);
+  for (std::int64_t row = units.first; row < launch.units; row += units.step) {
     if constexpr (Backward) {
       Op::vjp(group, row_of(task, row, nullptr));
     } else {
@@ -115,7 +142,8 @@ __global__ void block_kernel(ProxTask<T> task) {
 }
 
 template <class Op, bool Backward, class T>
-__global__ void walk_kernel(ProxTask<T> task, int lanes, std::size_t lane_bytes, char* scratch) {
+__global__ void __launch_bounds__(kProxWalkers)
+    walk_kernel(ProxTask<T> task, int lanes, std::size_t lane_bytes, char* scratch) {
   const int lane = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (lane >= lanes) return;
   for (std::int64_t row = lane; row < task.rows; row += lanes) {
@@ -132,18 +160,18 @@ template <bool Backward, class T>
 cudaError_t launch_rows(Rowwise kind, const ProxTask<T>& task, const ProxPlan& plan, void* scratch,
                         cudaStream_t stream) {
   if (task.rows == 0 || task.n == 0) return cudaSuccess;
-  const int threads = task.n <= 64 ? 32 : task.n <= 1024 ? 128 : kThreads;
+  const WorkerLaunch launch = prox_rows_launch(task.rows, task.n);
   switch (kind) {
-#define LPGD_CASE(name, Op, count)                                                   \
-  case Rowwise::name:                                                                \
-    block_kernel<Op, Backward><<<blocks_for(task.rows), threads, 0, stream>>>(task); \
+#define LPGD_CASE(name, Op, count)                                                         \
+  case Rowwise::name:                                                                      \
+    rows_kernel<Op, Backward><<<launch.blocks, launch.threads, 0, stream>>>(task, launch); \
     break;
     LPGD_FOR_EACH_REDUCING(LPGD_CASE)
 #undef LPGD_CASE
 #define LPGD_CASE(name, Op, count)                                                     \
   case Rowwise::name:                                                                  \
     walk_kernel<Op, Backward>                                                          \
-        <<<blocks_for((plan.lanes + kWalkers - 1) / kWalkers), kWalkers, 0, stream>>>( \
+        <<<blocks_for(ceil_div(plan.lanes, kProxWalkers)), kProxWalkers, 0, stream>>>( \
             task, plan.lanes, plan.lane_bytes, static_cast<char*>(scratch));           \
     break;
     LPGD_FOR_EACH_SEQUENTIAL(LPGD_CASE)
@@ -157,11 +185,19 @@ cudaError_t launch_rows(Rowwise kind, const ProxTask<T>& task, const ProxPlan& p
 template <class T>
 cudaError_t separable(Separable kind, const ProxTask<T>& task, cudaStream_t stream) {
   if (task.rows == 0 || task.n == 0) return cudaSuccess;
-  const int blocks = blocks_for((task.rows * task.n + kThreads - 1) / kThreads);
+  const ProxTask<T> flat = flattened(task);
+  const bool narrow = flat.n < kProxNarrow;
+  const WorkerLaunch each = prox_narrow_launch(flat.rows, flat.n);
+  const StretchLaunch launch = prox_stretch_launch(flat.rows, flat.n, kProxForwardPiece);
+  const dim3 grid(launch.across, launch.down);
   switch (kind) {
-#define LPGD_CASE(name, F, count)                                      \
-  case Separable::name:                                                \
-    separable_kernel<F, count><<<blocks, kThreads, 0, stream>>>(task); \
+#define LPGD_CASE(name, F, count)                                                    \
+  case Separable::name:                                                              \
+    if (narrow) {                                                                    \
+      narrow_kernel<F, count><<<each.blocks, each.threads, 0, stream>>>(flat, each); \
+    } else {                                                                         \
+      stretch_kernel<F, count><<<grid, launch.threads, 0, stream>>>(flat, launch);   \
+    }                                                                                \
     break;
     LPGD_FOR_EACH_SEPARABLE(LPGD_CASE)
 #undef LPGD_CASE
@@ -173,39 +209,39 @@ template <class T>
 cudaError_t separable_backward(Separable kind, const ProxTask<T>& task, double* sums,
                                cudaStream_t stream) {
   if (task.rows == 0 || task.n == 0) return cudaSuccess;
-  const std::int64_t pieces = (task.n + kProxPiece - 1) / kProxPiece;
-  const int blocks = blocks_for(task.rows * pieces);
+  const ProxTask<T> flat = flattened(task);
+  const StretchLaunch launch = prox_stretch_launch(flat.rows, flat.n, kProxPiece);
+  const dim3 grid(launch.across, launch.down);
+  bool summed = false;
+  for (const ProxParameterGradient<T>& to : flat.gradient_parameters)
+    summed = summed || (to.data != nullptr && to.step == 0);
   switch (kind) {
-#define LPGD_CASE(name, F, count)                                                     \
-  case Separable::name:                                                               \
-    separable_backward_kernel<F, count><<<blocks, kThreads, 0, stream>>>(task, sums); \
+#define LPGD_CASE(name, F, count)                                                               \
+  case Separable::name:                                                                         \
+    stretch_backward_kernel<F, count><<<grid, launch.threads, 0, stream>>>(flat, launch, sums); \
     break;
     LPGD_FOR_EACH_SEPARABLE(LPGD_CASE)
 #undef LPGD_CASE
   }
-  gather_kernel<<<blocks_for((task.rows + kThreads - 1) / kThreads), kThreads, 0, stream>>>(task,
-                                                                                            sums);
+  if (summed)
+    gather_kernel<<<blocks_for(ceil_div(flat.rows, kProxThreads)), kProxThreads, 0, stream>>>(flat,
+                                                                                              sums);
   return cudaGetLastError();
 }
 
 ProxPlan plan_rows(Rowwise kind, std::int64_t rows, std::int64_t n) {
   std::size_t bytes = 0;
   switch (kind) {
-#define LPGD_CASE(name, Op, count)                    \
-  case Rowwise::name:                                 \
-    bytes = (Op::scratch_bytes(n) + 255) / 256 * 256; \
+#define LPGD_CASE(name, Op, count)               \
+  case Rowwise::name:                            \
+    bytes = round_up(Op::scratch_bytes(n), 256); \
     break;
     LPGD_FOR_EACH_SEQUENTIAL(LPGD_CASE)
 #undef LPGD_CASE
     default:
       return {0, 0};
   }
-  std::int64_t lanes = rows < 65536 ? rows : 65536;
-  if (bytes > 0) {
-    const auto fit = static_cast<std::int64_t>(kMostScratch / bytes);
-    if (lanes > fit) lanes = fit < kWalkers ? kWalkers : fit;
-  }
-  return {static_cast<int>(lanes), bytes};
+  return {static_cast<int>(prox_walkers(rows, bytes)), bytes};
 }
 
 template <class T>

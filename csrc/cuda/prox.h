@@ -7,10 +7,9 @@
 #include <cstddef>
 
 #include "core/prox_types.h"
+#include "cuda/geometry.h"
 
 namespace lpgd::cuda {
-
-constexpr std::int64_t kProxPiece = 1 << 14;  // columns that a block sums up in a backward pass
 
 template <class T>
 cudaError_t separable(Separable kind, const ProxTask<T>& task, cudaStream_t stream);
@@ -20,8 +19,8 @@ template <class T>
 cudaError_t separable_backward(Separable kind, const ProxTask<T>& task, double* sums,
                                cudaStream_t stream);
 
-// The lanes that walk rows from end to end, and the scratch they need together; 0 lanes where a
-// block takes a row, without scratch.
+// The threads that walk rows from end to end, and the scratch each of them needs; 0 threads where
+// a warp or a block takes a row, without scratch.
 struct ProxPlan {
   int lanes;
   std::size_t lane_bytes;

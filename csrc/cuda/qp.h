@@ -7,18 +7,21 @@
 #include <cstddef>
 
 #include "core/qp_types.h"
+#include "cuda/geometry.h"
 
 namespace lpgd::cuda {
 
-// How many blocks to run for `count` problems and the workspace they need together.
+enum class QpKernel : int { kSolve, kResolve, kImplicit };
+
+// How a kernel is run for `count` problems on the current device, and the workspace that it needs.
 struct QpPlan {
+  QpLayout layout;
   int blocks;
-  int threads;
   std::size_t workspace_bytes;
 };
 
 template <class T>
-cudaError_t plan_qp(const QpProblem<T>& problem, std::int64_t count, QpPlan* plan);
+cudaError_t plan_qp(QpKernel kernel, const QpProblem<T>& problem, std::int64_t count, QpPlan* plan);
 
 template <class T>
 cudaError_t solve_qp(const QpTask<T>& task, const QpPlan& plan, void* workspace,

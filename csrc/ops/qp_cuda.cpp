@@ -9,8 +9,9 @@ namespace lpgd::ops {
 namespace {
 
 template <class T>
-Tensor workspace_for(const Tensor& like, const QpProblem<T>& problem, cuda::QpPlan* plan) {
-  check_cuda(cuda::plan_qp(problem, problem.batch, plan), "lpgd: plan");
+Tensor workspace_for(const Tensor& like, cuda::QpKernel kernel, const QpProblem<T>& problem,
+                     cuda::QpPlan* plan) {
+  check_cuda(cuda::plan_qp(kernel, problem, problem.batch, plan), "lpgd: plan");
   return new_tensor(like, {static_cast<std::int64_t>(plan->workspace_bytes)}, ScalarType::Byte);
 }
 
@@ -32,7 +33,7 @@ QpSolutionTensors solve(const QpArguments& args, double eps, std::int64_t max_it
     task.solution = solution_point<T>(out);
     task.report = solution_report<T>(out);
     cuda::QpPlan plan{};
-    const Tensor workspace = workspace_for(q, task.problem, &plan);
+    const Tensor workspace = workspace_for(q, cuda::QpKernel::kSolve, task.problem, &plan);
     check_cuda(cuda::solve_qp(task, plan, workspace.mutable_data_ptr(), scope.stream()),
                "lpgd::solve_qp");
     return out;
@@ -109,7 +110,7 @@ QpQuotientTensors resolve_qp(const MaybeTensor& P, const Tensor& q, const MaybeT
     combine.status = std::get<10>(out).mutable_data_ptr<std::int32_t>();
 
     cuda::QpPlan plan{};
-    const Tensor workspace = workspace_for(q, task.problem, &plan);
+    const Tensor workspace = workspace_for(q, cuda::QpKernel::kResolve, task.problem, &plan);
     check_cuda(cuda::resolve_qp(task, combine, given_status(task.problem, q, status), combine.sides,
                                 kind.mutable_data_ptr<T>(), step.mutable_data_ptr<T>(), rho_of,
                                 shrunk.mutable_data_ptr<std::int32_t>(), plan,
@@ -141,7 +142,7 @@ QpDirectionTensors implicit_qp(const MaybeTensor& P, const Tensor& q, const Mayb
     task.direction = direction_point<T>(out);
     task.report.status = std::get<5>(out).mutable_data_ptr<std::int32_t>();
     cuda::QpPlan plan{};
-    const Tensor workspace = workspace_for(q, task.problem, &plan);
+    const Tensor workspace = workspace_for(q, cuda::QpKernel::kImplicit, task.problem, &plan);
     check_cuda(cuda::implicit_qp(task, plan, workspace.mutable_data_ptr(), scope.stream()),
                "lpgd::implicit_qp");
     return out;

@@ -1,6 +1,6 @@
 """Autograd of the EIT map: first and second derivatives by the adjoint, a third raises.
 
-Everything is a function of the weights of cells [B, C]; ``mesh`` are the five tensors that follow
+Everything is a function of the weights of cells [B, C]; ``mesh`` are the seven tensors that follow
 the batched arguments of an op.
 """
 
@@ -16,8 +16,8 @@ from lpgd_native._eit_ops import RANKS
 
 __all__ = ["forward", "jvp", "vjp"]
 
-Mesh = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-_MESH_SIZE = 5
+Mesh = tuple[Tensor, ...]
+_MESH_SIZE = 7
 
 
 def forward(weights: Tensor, mesh: Mesh) -> tuple[Tensor, Tensor]:
@@ -59,11 +59,18 @@ def _sum(left: Tensor | None, right: Tensor) -> Tensor:
 class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(
-        weights: Any, coefficients: Any, plan: Any, drives: Any, measured: Any, pairs: Any
+        weights: Any,
+        coefficients: Any,
+        plan: Any,
+        links: Any,
+        factor: Any,
+        drives: Any,
+        measured: Any,
+        pairs: Any,
     ) -> tuple[Tensor, Tensor]:
         # spelled out: torch.compile counts the parameters to tell this form from forward(ctx, ...)
         voltages, status = torch.ops.lpgd.eit_forward(
-            weights, coefficients, plan, drives, measured, pairs
+            weights, coefficients, plan, links, factor, drives, measured, pairs
         )
         return voltages, status
 
@@ -98,10 +105,18 @@ class _ForwardWithJvp(_Forward):
 class _Vjp(torch.autograd.Function):
     @staticmethod
     def forward(
-        weights: Any, dy: Any, coefficients: Any, plan: Any, drives: Any, measured: Any, pairs: Any
+        weights: Any,
+        dy: Any,
+        coefficients: Any,
+        plan: Any,
+        links: Any,
+        factor: Any,
+        drives: Any,
+        measured: Any,
+        pairs: Any,
     ) -> Tensor:
         out: Tensor = torch.ops.lpgd.eit_vjp(
-            weights, dy, coefficients, plan, drives, measured, pairs
+            weights, dy, coefficients, plan, links, factor, drives, measured, pairs
         )
         return out
 
@@ -144,10 +159,18 @@ class _VjpWithJvp(_Vjp):
 class _Jvp(torch.autograd.Function):
     @staticmethod
     def forward(
-        weights: Any, dw: Any, coefficients: Any, plan: Any, drives: Any, measured: Any, pairs: Any
+        weights: Any,
+        dw: Any,
+        coefficients: Any,
+        plan: Any,
+        links: Any,
+        factor: Any,
+        drives: Any,
+        measured: Any,
+        pairs: Any,
     ) -> Tensor:
         out: Tensor = torch.ops.lpgd.eit_jvp(
-            weights, dw, coefficients, plan, drives, measured, pairs
+            weights, dw, coefficients, plan, links, factor, drives, measured, pairs
         )
         return out
 

@@ -1,4 +1,4 @@
-"""The EIT map in batched dense torch, for devices without kernels of ours."""
+"""The EIT map in batched dense torch, for devices without kernels of ours, and to test these."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ __all__ = ["DenseEit"]
 class DenseEit:
     """Matrices, their Cholesky factors, potentials under unit currents."""
 
-    def __init__(self, plan: EitPlan) -> None:
-        numbers = plan.plan.long()
-        self.unknowns, self.electrodes, cells, links, _ = numbers[:5].tolist()
-        at = 5 + 3 * cells
-        self.cell_link = numbers[at : at + 3 * cells].reshape(cells, 3)
-        self.link = numbers[at + 3 * cells : at + 3 * cells + 2 * links].reshape(links, 2)
+    def __init__(self, plan: EitPlan, electrodes: int) -> None:
+        self.unknowns = len(plan.order)
+        self.electrodes = electrodes
+        self.link = plan.links.long()
+        self.cell_link = plan.cell_link.long()
         self.coefficients = plan.coefficients
 
     def to(self, device: torch.device) -> DenseEit:

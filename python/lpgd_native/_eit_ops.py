@@ -13,8 +13,8 @@ from lpgd_native._batching import vmap_flattened
 
 __all__ = ["RANKS"]
 
-# of coefficients, plan, drives, measured, pairs: no part of the batch
-_MESH = (None,) * 5
+# of coefficients, plan, links, factor, drives, measured, pairs: no part of the batch
+_MESH = (None,) * 7
 RANKS: dict[str, tuple[int | None, ...]] = {
     "eit_forward": (1, *_MESH),
     "eit_vjp": (1, 1, *_MESH),
@@ -66,7 +66,8 @@ def _register(name: str, fake: Callable[..., Any]) -> None:
 
     torch.library.register_fake(f"lpgd::{name}", fake)
     torch.library.register_vmap(f"lpgd::{name}", rule)
-    torch.library.register_autocast(f"lpgd::{name}", "cpu", torch.float32)
+    for device in ("cpu", "cuda"):
+        torch.library.register_autocast(f"lpgd::{name}", device, torch.float32)
 
 
 _register("eit_forward", _fake_forward)

@@ -20,10 +20,16 @@ Array = NDArray[Any]
 
 
 class EitPlan(NamedTuple):
-    """What ``torch.ops.lpgd.eit_*`` know of a mesh, see csrc/core/eit_types.h."""
+    """What ``torch.ops.lpgd.eit_*`` know of a mesh, see csrc/core/eit_types.h.
+
+    Integers are in three tensors, so that their shapes tell all sizes: on a GPU nothing is read.
+    """
 
     coefficients: torch.Tensor  # [cells, 3] float64
-    plan: torch.Tensor  # int32
+    plan: torch.Tensor  # int32: what is not in the other two, one array after the other
+    links: torch.Tensor  # [links, 2] int32: pairs of unknowns, by place in the elimination
+    factor: torch.Tensor  # [3, entries] int32: row; column and slot, row by row
+    cell_link: torch.Tensor  # [cells, 3], a part of the plan
     order: Array  # [unknowns]: the unknown that is eliminated first, ...
     entries: int  # of the factor
 
@@ -50,16 +56,31 @@ def make_plan(cells: Array, coefficients: Array, where: Array, electrodes: Array
     by_row = np.argsort(row, kind="stable")
     row_start = np.searchsorted(row[by_row], np.arange(free + 1))
     row_column = np.repeat(np.arange(free), np.diff(column))[by_row]
-    header = [count, len(electrodes), len(cells), len(links), len(row)]
-    parts = [header, numbered, cell_link, links, link_slot, column, row]
-    parts += [row_start, row_column, by_row]
-    plan = np.concatenate([np.asarray(part).reshape(-1) for part in parts]).astype(np.int32)
+    cell_link = cell_link.reshape(-1, 3)
+    link_start, link_cell = _grouped(cell_link, len(links))
+    node_start, node_end = _grouped(links, count)
+    parts = [cell_link, link_slot, link_start, link_cell, node_start, node_end // 2]
+    parts += [column, row_start]
+    plan = np.concatenate([np.asarray(part).reshape(-1) for part in parts])
     return EitPlan(
         torch.from_numpy(np.ascontiguousarray(coefficients, dtype=np.float64)),
-        torch.from_numpy(plan),
+        _integers(plan),
+        _integers(links),
+        _integers(np.stack([row, row_column, by_row])),
+        _integers(cell_link),
         order,
         len(row),
     )
+
+
+def _integers(array: Array) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int32))
+
+
+def _grouped(labels: Array, count: int) -> tuple[Array, Array]:
+    """Places of the flattened labels 0, ..., count - 1, label by label, and where each starts."""
+    places = np.argsort(labels.reshape(-1), kind="stable")
+    return np.searchsorted(labels.reshape(-1)[places], np.arange(count + 1)), places
 
 
 def _neighbours(cells: Array, count: int) -> tuple[Array, Array]:

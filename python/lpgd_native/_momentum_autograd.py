@@ -25,7 +25,7 @@ Weights = tuple[Tensor, ...]
 def dense(
     cell: str, form: str, gradient: Tensor, h: Tensor, c: Tensor | None, weights: Weights
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """V and the states after a step, or of all steps of a sequence."""
+    """(v, states) after a step, or of all steps of a sequence."""
     out: tuple[Tensor, ...] = _chosen(_DENSE).apply(cell, form, gradient, h, c, *weights)
     return out[0], out[1], out[2]
 
@@ -33,7 +33,7 @@ def dense(
 def coordinate(
     cell: str, gradient: Tensor, h: Tensor, c: Tensor | None, weights: Weights
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """V and the states after a step of the per-coordinate form."""
+    """(v, states) after a step of the per-coordinate form."""
     out: tuple[Tensor, ...] = _chosen(_COORDINATE).apply(cell, gradient, h, c, *weights)
     return out[0], out[1], out[2]
 

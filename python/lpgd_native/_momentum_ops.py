@@ -182,3 +182,10 @@ _OPS = {
     for form in FORMS
     for backward in (False, True)
 }
+
+#: devices that these ops have kernels for; elsewhere plain torch runs
+DEVICES = frozenset(
+    device
+    for device, key in (("cpu", "CPU"), ("cuda", "CUDA"))
+    if torch._C._dispatch_has_kernel_for_dispatch_key("lpgd::lstm_momentum_step", key)
+)

@@ -8,7 +8,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["edge_tensor", "node"]
+__all__ = ["GraphPlan", "edge_tensor", "node"]
+
+
+class GraphPlan:
+    """What an op is told of a graph, an int64 tensor that has been checked.
+
+    It is copied to a device when a solve there first asks for it, and stays: later solves copy
+    nothing and wait for nothing, so that they can be recorded in a CUDA graph.
+    """
+
+    def __init__(self, plan: Tensor) -> None:
+        self._plan = plan
+        self._copies: dict[str, Tensor] = {}
+
+    def on(self, device: torch.device) -> Tensor:
+        """The plan on that device."""
+        if device.type in ("cpu", "meta"):
+            return self._plan
+        key = str(device)
+        if key in self._copies:
+            return self._copies[key]
+        copy = self._plan.to(device)
+        if type(copy) is Tensor:  # while tracing it may be a stand-in
+            self._copies[key] = copy
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_plan": self._plan, "_copies": {}}
+
 
 _MOST_NODES = 2**31 - 128
 

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpgd_native import _native as _native
+from lpgd_native._native import _C
 from lpgd_native._prox_checks import compute_dtype, result_dtype
 from lpgd_native.oracles.protocol import OracleSolution
 from lpgd_native.status import raise_on_failure
 
-__all__ = ["answer", "check_costs", "no_instance", "on_cpu", "solve"]
+__all__ = ["answer", "check_costs", "kernel_device", "no_instance", "solve"]
+
+_DEVICES = {"cpu", "meta", *(("cuda",) if _C.build_info()["cuda_compiler"] else ())}
 
 _Rule = Callable[..., tuple[Any, Any]]
 
@@ -103,9 +105,12 @@ def no_instance(name: str, instance: dict[str, Any]) -> None:
         raise TypeError(f"{name}.solve takes costs alone, got {', '.join(sorted(instance))}")
 
 
-def on_cpu(tensor: Tensor) -> Tensor:
-    """The kernels run on the CPU: tensors of other devices are copied there, and results back."""
-    return tensor.cpu() if tensor.device.type not in ("cpu", "meta") else tensor
+def kernel_device(costs: Tensor) -> torch.device:
+    """Where the kernels run: the device of the costs, or the CPU where this build has none for it.
+
+    Costs are then copied to the CPU, and results back.
+    """
+    return costs.device if costs.device.type in _DEVICES else torch.device("cpu")
 
 
 def solve(
@@ -116,9 +121,11 @@ def solve(
     *args: Any,
     throw: bool = False,
 ) -> OracleSolution:
-    """`op` on costs [..., *shape] that `check_costs` has seen."""
+    """`op` on costs [..., *shape] that `check_costs` has seen, with arguments that are where
+    `kernel_device` says.
+    """
     lead, core = costs.shape[: costs.dim() - event_dim], costs.shape[costs.dim() - event_dim :]
-    work = on_cpu(costs.to(compute_dtype(costs)))
+    work = costs.to(kernel_device(costs), compute_dtype(costs))
     if len(lead) != 1:
         work = work.reshape(math.prod(lead), *core)
     return answer(name, costs, lead, op(work.contiguous(), *args), throw)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
 from lpgd_native._pdhg_autograd import Pattern, PdhgOptions, solve
+from lpgd_native._pdhg_columns import columns_of
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_tensors import check_tensors
 from lpgd_native._strategies.lpgd import with_batch
@@ -45,6 +46,13 @@ class SparseSolution(NamedTuple):
     residuals: tuple[Tensor, Tensor, Tensor]
 
 
+_HAS_CUDA: bool = torch._C._dispatch_has_kernel_for_dispatch_key("lpgd::solve_sparse_qp", "CUDA")
+
+
+def _has_kernels(device: str) -> bool:
+    return device == "cpu" or (device == "cuda" and _HAS_CUDA)
+
+
 def is_sparse(value: object) -> bool:
     """A tensor in compressed rows; other sparse layouts are refused as not dense."""
     return isinstance(value, Tensor) and value.layout == torch.sparse_csr
@@ -75,13 +83,17 @@ def solve_pdhg(
     Raises:
         TypeError: not a tensor, a wrong or mixed dtype, a gradient that is no strategy.
         ValueError: a layout other than strided and CSR, patterns that differ within a batch,
-            shapes that don't fit, tensors not on the CPU, Implicit().
+            shapes that don't fit, tensors on a device without kernels, Implicit().
+
+    On CUDA the solve itself waits for nothing: a pattern that is none is found on the device and
+    gives every item NUMERICAL_ERROR. Comparing the patterns of a batched CSR matrix does wait, and
+    so does the gradient, which picks the items that need another solve.
     """
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
     check_tensors(name, names, data, sparse=True)
-    if data[1] is not None and data[1].device.type != "cpu":
+    if data[1] is not None and not _has_kernels(data[1].device.type):
         raise ValueError(
-            f'{name}: method="pdhg" works on the CPU, {names[1]} is on {data[1].device}'
+            f'{name}: method="pdhg" has no kernels here for {names[1]} on {data[1].device}'
         )
     data, batch = check_shapes(name, names, data)
     check_settings(name, eps, max_iter)
@@ -111,7 +123,10 @@ def solve_pdhg(
     eps = DEFAULT_PDHG_EPS[q.dtype] if eps is None else float(eps)
     max_iter = DEFAULT_PDHG_MAX_ITER if max_iter is None else max_iter
     start = _start(name, warm_start, batch, q, patterns)
-    options = PdhgOptions(name, gradient, eps, max_iter, tuple(patterns), start)
+    columns = None
+    if q.device.type != "cpu":
+        columns = columns_of(tuple(patterns), q.shape[-1], q.device)
+    options = PdhgOptions(name, gradient, eps, max_iter, tuple(patterns), columns, start)
     *point, status, iterations, residuals = solve(tuple(flat), options)
     parts = [t.reshape(*batch, t.shape[-1]) for t in point]
     n = q.shape[-1]
@@ -132,8 +147,8 @@ def _pattern_and_values(name: str, arg: str, matrix: Tensor) -> tuple[Pattern, T
     """The shared pattern of [*batch, rows, cols] and its values [*batch, nnz], differentiable."""
     rows, cols = matrix.shape[-2:]
     if matrix.layout == torch.strided:
-        crow = torch.arange(0, rows * cols + 1, max(cols, 1))
-        col = torch.arange(cols).repeat(rows)
+        crow = torch.arange(0, rows * cols + 1, max(cols, 1), device=matrix.device)
+        col = torch.arange(cols, device=matrix.device).repeat(rows)
         return Pattern(crow, col, rows, cols), matrix.flatten(-2)
     crow, col = matrix.crow_indices().long(), matrix.col_indices().long()
     if crow.dim() > 1:

@@ -34,9 +34,11 @@ class Pattern:
     cols: int
 
     def row_of_entries(self) -> Tensor:
-        """[nnz] the row of each entry."""
+        """[nnz] the row of each entry; nothing waits for the device."""
         assert self.crow is not None
-        return torch.repeat_interleave(torch.arange(self.rows), self.crow.diff())
+        assert self.col is not None
+        entries = torch.arange(len(self.col), device=self.crow.device)
+        return torch.searchsorted(self.crow, entries, right=True) - 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class PdhgOptions:
     eps: float
     max_iter: int
     patterns: tuple[Pattern, ...]  # of P, G, A
+    columns: Tensor | None = None  # of the same, see _pdhg_columns.py
     start: tuple[Tensor, ...] | None = None  # x, y, z, each [batch, .]
 
 
@@ -68,6 +71,7 @@ def _solve_op(
     x0, y0, z0 = start if start is not None else (None, None, None)
     out: tuple[Tensor, ...] = _raw_solve(
         *(*of_P, P, q, *of_G, G, h, *of_A, A, b, lb, ub, rho, x0, y0, z0),
+        options.columns,
         options.eps,
         options.max_iter,
     )

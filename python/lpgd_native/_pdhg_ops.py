@@ -19,7 +19,7 @@ SPARSE_RANKS = (
     *(None, None, 1, 1),  # A and b
     *(1, 1, 1),  # lb, ub, rho
     *(1, 1, 1),  # x0, y0, z0
-    *(None, None),  # eps, max_iter
+    *(None, None, None),  # columns, eps, max_iter
 )
 
 

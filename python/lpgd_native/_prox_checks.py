@@ -91,7 +91,7 @@ def parameter(name: str, arg: str, value: Any, x: Tensor, must: str = NONNEGATIV
 def _broadcast(
     name: str, x: Tensor, names: Sequence[str], parameters: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
-    """X and the parameters with the dimensions of their common shape."""
+    """The point x and the parameters with the dimensions of their common shape."""
     shape = x.shape
     for arg, value in zip(names, parameters, strict=True):
         if value.dim() == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from lpgd_native._qp_checks import DATA_RANKS
 from lpgd_native._qp_forward import implicit_tangents, lpgd_tangents, tau_of
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
 from lpgd_native._qp_ops import IMPLICIT_RANKS, POINT_RANKS
+from lpgd_native._warning import warn
 from lpgd_native.gradients import LPGD, AutoTau
 from lpgd_native.status import fallbacks_in
 
@@ -224,11 +224,9 @@ def _inspectable(tensor: Tensor) -> bool:
 
 def _warn_of_fallbacks(status: Tensor, options: Options) -> None:
     if _inspectable(status) and (told := fallbacks_in(status)):
-        warnings.warn(
+        warn(
             f"{options.name}: perturbed problems had no solution: {told}. A smaller tau, or "
-            "rho > 0, keeps the perturbed problem bounded.",
-            RuntimeWarning,
-            stacklevel=2,
+            "rho > 0, keeps the perturbed problem bounded."
         )
 
 
@@ -244,12 +242,10 @@ def _warn_of_small_tau(q: Tensor | None, grads: list[Tensor | None], options: Op
     shift = tau * float(torch.linalg.vector_norm(g.detach(), math.inf))
     size = float(torch.linalg.vector_norm(q.detach(), math.inf))
     if 0.0 < shift < options.eps * size:
-        warnings.warn(
+        warn(
             f"{options.name}: LPGD shifts q by at most {shift:.1e}, below what the tolerance "
             f"eps = {options.eps:.0e} resolves (a mean over the batch makes gradients small). "
-            "Use a larger tau, or relative=True.",
-            RuntimeWarning,
-            stacklevel=2,
+            "Use a larger tau, or relative=True."
         )
 
 

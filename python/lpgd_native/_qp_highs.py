@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lpgd_native import _highs
-from lpgd_native._highs import Answer, Program
+from lpgd_native._highs import Program
+from lpgd_native._qp_highs_program import numbers, point_of, program_of, residuals_of
 from lpgd_native._qp_methods import METHODS, Method, Options
 from lpgd_native._qp_ops import batch_of
 from lpgd_native.gradients import LPGD
@@ -19,114 +20,6 @@ from lpgd_native.status import GradientStatus, Status
 __all__ = ["MAX_ITER"]
 
 MAX_ITER = 2**31 - 1  # simplex iterations: no limit
-_INFINITE = {torch.float64: 1e20, torch.float32: 1e9}
-
-_Data = Sequence[Tensor | None]
-
-
-def _numbers(t: Tensor) -> np.ndarray:
-    return t.detach().to("cpu", torch.float64).numpy()
-
-
-def _bound(t: Tensor | None, infinite: float, missing: np.ndarray) -> np.ndarray:
-    if t is None:
-        return missing
-    value = _numbers(t)
-    out: np.ndarray = np.where(np.abs(value) >= infinite, np.copysign(np.inf, value), value)
-    return out
-
-
-def _together(parts: list[np.ndarray], rank: int) -> np.ndarray:
-    """Concatenated along the rows; what is shared is repeated only beside what is not."""
-    batches = {part.shape[0] for part in parts if part.ndim > rank}
-    if batches:
-        (batch,) = batches
-        parts = [
-            part if part.ndim > rank else np.broadcast_to(part, (batch, *part.shape))
-            for part in parts
-        ]
-    out: np.ndarray = np.concatenate(parts, axis=-rank)
-    return out
-
-
-def _program(
-    data: _Data,
-    batch: int,
-    integral: Sequence[int],
-    incumbent: bool = False,
-    options: tuple[tuple[str, Any], ...] = (),
-) -> Program:
-    """Rows are those of A, then those of G."""
-    _, q, G, h, A, b, lb, ub = data
-    assert q is not None
-    n, infinite = q.shape[-1], _INFINITE[q.dtype]
-    cost = _numbers(q)
-    cost = np.broadcast_to(cost, (batch, n)) if cost.ndim == 1 else cost
-    none, free = np.zeros((0, n)), np.full(n, np.inf)
-    empty = np.zeros(0)
-    right = empty if b is None else _numbers(b)
-    above = _bound(h, infinite, empty)
-    return Program(
-        np.ascontiguousarray(cost),
-        _together([none if t is None else _numbers(t) for t in (A, G)], 2),
-        _together([right, np.full(above.shape[-1], -np.inf)], 1),
-        _together([right, above], 1),
-        _bound(lb, infinite, -free),
-        _bound(ub, infinite, free),
-        tuple(integral),
-        incumbent,
-        options,
-    )
-
-
-def _point_of(answer: Answer, p: int, lb: bool, ub: bool) -> tuple[np.ndarray, ...]:
-    """x, y, z, z_lb, z_ub in our signs."""
-    none = np.zeros((len(answer.x), 0))
-    row, col = answer.row_dual, answer.col_dual
-    return (
-        answer.x,
-        -row[:, :p],
-        np.maximum(-row[:, p:], 0.0),
-        np.maximum(col, 0.0) if lb else none,
-        np.maximum(-col, 0.0) if ub else none,
-    )
-
-
-def _sum_product(bound: np.ndarray, dual: np.ndarray) -> np.ndarray:
-    """Their product per item; rows that are off have no multiplier."""
-    product: np.ndarray = np.where(np.isfinite(bound), bound, 0.0) * dual
-    total: np.ndarray = product.sum(-1)
-    return total
-
-
-def _residuals(program: Program, answer: Answer) -> np.ndarray:
-    """[B, 3] as measured: violation, dual residual, gap. Of integer programs: violation, 0, gap."""
-    x = answer.x
-    values = (program.matrix @ x[..., None])[..., 0] if program.matrix.size else x[:, :0]
-    violation = np.concatenate(
-        [
-            program.row_lower - values,
-            values - program.row_upper,
-            program.col_lower - x,
-            x - program.col_upper,
-        ],
-        axis=-1,
-    ).max(-1, initial=0.0)
-    if program.integral:
-        dual, gap = np.zeros(len(x)), answer.gap
-    else:
-        row, col = answer.row_dual, answer.col_dual
-        pulled = (np.swapaxes(program.matrix, -1, -2) @ row[..., None])[..., 0]
-        dual = np.abs(program.cost - pulled - col).max(-1)
-        lower, upper = np.maximum(row, 0.0), np.minimum(row, 0.0)
-        bound = _sum_product(program.row_lower, lower) + _sum_product(program.row_upper, upper)
-        lower, upper = np.maximum(col, 0.0), np.minimum(col, 0.0)
-        bound += _sum_product(program.col_lower, lower) + _sum_product(program.col_upper, upper)
-        gap = np.abs((program.cost * x).sum(-1) - bound)
-    out: np.ndarray = np.stack([violation, dual, gap], -1)
-    there = np.isin(answer.status, (Status.OK, Status.MAX_ITERATIONS))
-    out[~there] = np.inf
-    return out
 
 
 @torch.library.custom_op("lpgd::highs_solve", mutates_args=())
@@ -145,12 +38,12 @@ def _highs_solve(
 ) -> tuple[
     Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
 ]:  # the outputs of lpgd::solve_qp and the basis [B, n + p + m]
-    program = _program((None, q, G, h, A, b, lb, ub), batch, integral)
+    program = program_of((None, q, G, h, A, b, lb, ub), batch, integral)
     with np.errstate(all="ignore"):
         answer = _highs.solve_programs(program, eps, max_iter, torch.get_num_threads())
-        residuals = _residuals(program, answer)
+        residuals = residuals_of(program, answer)
     p = 0 if A is None else A.shape[-2]
-    point = _point_of(answer, p, lb is not None, ub is not None)
+    point = point_of(answer, p, lb is not None, ub is not None)
     x, y, z, z_lb, z_ub, residual = (
         torch.from_numpy(np.array(part)).to(q.device, q.dtype) for part in (*point, residuals)
     )
@@ -186,6 +79,9 @@ def _(
     return (*point, *facts, q.new_empty(batch, 3), basis)
 
 
+_Data = Sequence[Tensor | None]
+
+
 class _Perturbed:
     """Solutions of the problem moved along the loss gradient, for some of the items."""
 
@@ -199,8 +95,8 @@ class _Perturbed:
         settings: tuple[float, int, int],
     ) -> None:
         _, _, G, _, A, _, lb, ub = data
-        self.base = _program(data, batch, integral)
-        g_x, g_y, g_z, g_lb, g_ub = (None if g is None else _numbers(g) for g in grads)
+        self.base = program_of(data, batch, integral)
+        g_x, g_y, g_z, g_lb, g_ub = (None if g is None else numbers(g) for g in grads)
         p, m = (0 if t is None else t.shape[-2] for t in (A, G))
         self.g_x = g_x
         rows = [np.zeros((batch, size)) if g is None else -g for g, size in ((g_y, p), (g_z, m))]
@@ -234,7 +130,7 @@ class _Perturbed:
             base.integral,
         )
         answer = _highs.solve_programs(program, eps, max_iter, threads, self.basis[items])
-        return _point_of(answer, *self.shape), answer.status == Status.OK
+        return point_of(answer, *self.shape), answer.status == Status.OK
 
 
 def _both_ends(
@@ -306,8 +202,8 @@ def _highs_resolve(
     data = (None, q, G, h, A, b, lb, ub)
     grads = (g_x, g_y, g_z, g_lb, g_ub)
     batch = len(tau)
-    here = [_numbers(part) for part in point]
-    given = [_numbers(g) for g in grads if g is not None and g.numel()]
+    here = [numbers(part) for part in point]
+    given = [numbers(g) for g in grads if g is not None and g.numel()]
     with np.errstate(all="ignore"):
         finite = np.logical_and.reduce([np.isfinite(g).all(-1) for g in given])
         moves = np.logical_or.reduce([(g != 0).any(-1) for g in given])
@@ -317,7 +213,7 @@ def _highs_resolve(
         settings = (eps, max_iter, threads)
         warm = basis.cpu().numpy()
         perturbed = _Perturbed(data, grads, batch, integral, warm, settings)
-        plus, minus, width, status = _both_ends(perturbed, here, _numbers(tau), sides, live)
+        plus, minus, width, status = _both_ends(perturbed, here, numbers(tau), sides, live)
         scale = np.where(live, 1.0 / width, 0.0)[:, None]
         directions = [(a - c) * scale for a, c in zip(plus, minus, strict=True)]
         midpoints = [(a + c) / 2.0 for a, c in zip(plus, minus, strict=True)]

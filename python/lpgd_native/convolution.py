@@ -14,12 +14,11 @@ __all__ = ["conv_prelu"]
 
 
 def conv_prelu(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
-    """Y = bias + weight * prelu(x), "same" convolution in one dimension (correlation, as torch's).
+    """The signal bias + weight * prelu(x): a "same" convolution (correlation, as torch's).
 
     What ``conv1d(prelu(x, slope), weight, bias, padding=k // 2)`` is. A signal of a few dozen
-    entries
-    is too short for a general library: its time goes into reordering and calls. Here an item stays
-    in L1 from the activation on, and x is all that is kept for the backward pass.
+    entries is too short for a general library: its time goes into reordering and calls. Here an
+    item stays in L1 from the activation on, and x is all that is kept for the backward pass.
 
     Args:
         x: [B, C, n], n >= 1

@@ -2,7 +2,8 @@
 
 Each compares the solution of predicted costs with a target, through an oracle, and differentiates
 by a formula of its own, not through the solution. Functions give one number per item [...]; the
-modules hold an oracle and reduce. torch.func.grad works, vmap does not (batches are leading
+modules hold an oracle and reduce. `regret` is what is measured in the end, and has no gradient.
+torch.func.grad works, vmap does not (batches are leading
 dimensions), torch.compile breaks the graph, a second derivative raises.
 """
 
@@ -23,7 +24,15 @@ from lpgd_native.oracles.layer import as_oracle, checked_costs
 from lpgd_native.oracles.protocol import Oracle
 from lpgd_native.status import Status
 
-__all__ = ["DirectLoss", "FenchelYoung", "SPOPlus", "direct_loss", "fenchel_young", "spo_plus"]
+__all__ = [
+    "DirectLoss",
+    "FenchelYoung",
+    "SPOPlus",
+    "direct_loss",
+    "fenchel_young",
+    "regret",
+    "spo_plus",
+]
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -279,6 +288,55 @@ def direct_loss(
         return ok, value, strategy.direction(problem, at, x, ok, t)
 
     return _loss(c, problem, formula)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+@torch.no_grad()
+def regret(
+    c: Tensor,
+    c_true: Tensor,
+    oracle: Oracle | Callable[..., Any],
+    *,
+    x_true: Tensor | None = None,
+    **instance: Any,
+) -> Tensor:
+    """<c_t, x*(c)> - <c_t, x_t>: what deciding by predicted costs costs beyond the best decision.
+
+    A measure without a gradient; to train, take `spo_plus`, which bounds it, or an `OracleLayer`.
+    With `QPOracle` both objectives have the quadratic term. PyEPO's normalised regret of a data set
+    is ``regret(c, c_true, oracle).sum() / oracle.solve(c_true).objective.abs().sum()``.
+
+    Args:
+        c: predicted costs [..., *shape].
+        c_true: true costs, of the same shape.
+        oracle: minimises <c, x>.
+        x_true: the solution for the true costs, if it is known already: saves one of two solves.
+        instance: further arguments of the oracle.
+
+    Returns:
+        [...], >= 0 for an exact oracle; NaN where it has no solution.
+
+    Raises:
+        TypeError, ValueError: tensors or shapes that don't fit.
+
+    Source: Elmachtoub & Grigas, Smart "Predict, then Optimize", Management Science 2022, (3).
+    """
+    oracle = as_oracle("regret", oracle)
+    c, problem, given = _prepared(
+        "regret", oracle, c, instance, {"c_true": c_true, "x_true": x_true}
+    )
+    true = given["c_true"]
+    if "x_true" in given:
+        points, status = problem.solve(c.unsqueeze(0))
+        best = given["x_true"]
+    else:
+        points, status = problem.solve(torch.stack([c, true]))
+        best = points[1]
+    value = problem.inner(true, points[0] - best)
+    P = problem.instance.get("P")
+    if P is not None:
+        value = value + 0.5 * (_form(P, points[0]) - _form(P, best))
+    return torch.where((status == Status.OK).all(0), value, torch.nan)
 
 
 class _OracleLoss(nn.Module):

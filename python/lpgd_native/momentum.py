@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lpgd_native import _momentum_autograd, reference
 from lpgd_native._momentum_autograd import Tape
+from lpgd_native._momentum_ops import DEVICES
 
 __all__ = [
     "Tape",
@@ -56,7 +57,8 @@ def lstm_momentum_step(
 
     A gradient that is not finite spoils its own item alone. Derivatives with respect to all
     tensors, vmap and torch.compile work; forward mode and second derivatives raise
-    NotImplementedError. Other devices than the CPU run `lpgd_native.reference.lstm_momentum_step`.
+    NotImplementedError. There are kernels for the CPU and for CUDA, where products go through torch's
+    matrix library; other devices run `lpgd_native.reference.lstm_momentum_step`.
     """
     v, states = _step("lstm", gradient, state, weights, per_coordinate)
     return v, (states[0], states[1])
@@ -69,9 +71,21 @@ def gru_momentum_step(
     *,
     per_coordinate: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """(v, h') = Xi(g, h) with stacked GRU cells, gates as in ``torch.nn.GRUCell`` (r, z, n).
+    """(v, h') = Xi(g, h): stacked GRU cells on the gradient, v = W_o [h'_1; ...] + b_o.
 
-    All else as in `lstm_momentum_step`; weights have 3H rows in place of 4H.
+    Gates as in ``torch.nn.GRUCell`` (r, z, n).
+
+    Args:
+        gradient: [..., n]
+        state: h [L, ..., H]; None: zeros.
+        weights: as in `lstm_momentum_step`, with 3H rows in place of 4H.
+        per_coordinate: as in `lstm_momentum_step`; the state is then [L, H, ...].
+
+    Returns:
+        v [..., m] and the new state.
+
+    Raises:
+        TypeError, ValueError: as `lstm_momentum_step`, which has what else is to say.
     """
     v, states = _step("gru", gradient, None if state is None else (state,), weights, per_coordinate)
     return v, states[0]
@@ -80,9 +94,18 @@ def gru_momentum_step(
 def lstm_momentum_sequence(
     gradients: Tensor, state: tuple[Tensor, Tensor] | None, weights: Sequence[Tensor]
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """V and the states after all of the gradients [S, ..., n], S >= 1, in their order.
+    """(v, (h', c')) after a whole history of gradients: `lstm_momentum_step` for one after another.
 
-    The output map is taken after the last one alone. All else as in `lstm_momentum_step`.
+    Args:
+        gradients: [S, ..., n], S >= 1, the oldest first.
+        state: before the first of them, h and c, each [L, ..., H]; None: zeros.
+        weights: as in `lstm_momentum_step`.
+
+    Returns:
+        v [..., m] after the last one (the output map is taken there alone) and the states then.
+
+    Raises:
+        TypeError, ValueError: as `lstm_momentum_step`.
     """
     v, states = _sequence("lstm", gradients, state, weights)
     return v, (states[0], states[1])
@@ -91,9 +114,18 @@ def lstm_momentum_sequence(
 def gru_momentum_sequence(
     gradients: Tensor, state: Tensor | None, weights: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """V and the state after all of the gradients [S, ..., n], S >= 1, in their order.
+    """(v, h') after a whole history of gradients: `gru_momentum_step` for one after another.
 
-    The output map is taken after the last one alone. All else as in `gru_momentum_step`.
+    Args:
+        gradients: [S, ..., n], S >= 1, the oldest first.
+        state: before the first of them, h [L, ..., H]; None: zeros.
+        weights: as in `gru_momentum_step`.
+
+    Returns:
+        v [..., m] after the last one (the output map is taken there alone) and the state then.
+
+    Raises:
+        TypeError, ValueError: as `lstm_momentum_step`.
     """
     v, states = _sequence("gru", gradients, None if state is None else (state,), weights)
     return v, states[0]
@@ -128,7 +160,7 @@ def _step(
         lead = gradient.shape[:-1]
         shape = (layers, *lead, hidden)
     states = _states(name, cell, gradient, given, shape)
-    if gradient.device.type != "cpu":
+    if gradient.device.type not in DEVICES:
         return _twin(cell, gradient, states, held, per_coordinate)
     h, c = states[0], states[1] if cell == "lstm" else None
     if per_coordinate:
@@ -170,7 +202,7 @@ def _sequence(
     layers, lead = (len(held) - 2) // 4, gradients.shape[1:-1]
     shape = (layers, *lead, hidden)
     states = _states(name, cell, gradients, given, shape)
-    if gradients.device.type != "cpu":
+    if gradients.device.type not in DEVICES:
         function = reference.lstm_cell if cell == "lstm" else reference.gru_cell
         return reference.momentum_sequence(function, gradients, states, held)
     batch = math.prod(lead)

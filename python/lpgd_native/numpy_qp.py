@@ -23,7 +23,7 @@ _SOLVERS: dict[np.dtype[Any], tuple[Callable[..., Any], float]] = {
 
 
 class NumpyQPSolution(NamedTuple):
-    """As `QPSolution`, in numpy arrays."""
+    """As `QPSolution`, field by field, in numpy arrays."""
 
     x: NDArray[Any]
     y: NDArray[Any]
@@ -35,6 +35,14 @@ class NumpyQPSolution(NamedTuple):
     primal_residual: NDArray[Any]
     dual_residual: NDArray[Any]
     gap: NDArray[Any]
+
+
+def _bound(bound: Any, q: Any) -> Any:
+    """A bound given as one number, for all variables."""
+    number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
+    if not number or not isinstance(q, np.ndarray) or q.ndim == 0:
+        return bound
+    return np.full(q.shape[-1], bound, q.dtype)
 
 
 def _flatten(array: NDArray[Any] | None, rank: int, batch: tuple[int, ...]) -> NDArray[Any] | None:
@@ -55,8 +63,8 @@ def solve_qp_numpy(
     h: NDArray[Any] | None = None,
     A: NDArray[Any] | None = None,
     b: NDArray[Any] | None = None,
-    lb: NDArray[Any] | None = None,
-    ub: NDArray[Any] | None = None,
+    lb: NDArray[Any] | float | None = None,
+    ub: NDArray[Any] | float | None = None,
     *,
     eps: float | None = None,
     max_iter: int | None = None,
@@ -67,6 +75,10 @@ def solve_qp_numpy(
     Shapes, defaults and statuses as in `solve_qp`; arrays are float32 or float64, all of one dtype.
 
     Args:
+        P, q, G, h, A, b: as in `solve_qp`: [..., n, n], [..., n], [..., m, n], [..., m],
+            [..., p, n], [..., p]; all but q may be None.
+        lb, ub: [..., n], or one number for all variables.
+        eps, max_iter: as in `solve_qp`: 1e-9 (float32: 1e-4) and 100.
         num_threads: threads over the batch; default: the number of processors.
 
     Raises:
@@ -74,7 +86,8 @@ def solve_qp_numpy(
         ValueError: shapes that don't fit, settings out of range.
     """
     name = "solve_qp_numpy"
-    given = (P, q, G, h, A, b, lb, ub)
+    lb, ub = _bound(lb, q), _bound(ub, q)
+    given: tuple[Any, ...] = (P, q, G, h, A, b, lb, ub)
     for arg, array in zip(_NAMES, given, strict=True):
         if array is None and arg != "q":
             continue

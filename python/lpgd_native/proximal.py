@@ -1,6 +1,7 @@
 """Functions with a prox, as objects: what an algorithm, or an unrolled network, takes.
 
-`f(x)` is the value, one a vector along the last dimension; `f.prox(x, step)` is argmin_p 1/2
+`f(x)` is the value, one a vector along the last dimension (`Nuclear`, `TotalVariation2D`: one a
+matrix along the last two); `f.prox(x, step)` is argmin_p 1/2
 ||p - x||^2 + step f(p); `f.conjugate()` is the convex conjugate, whose prox is given by
 Moreau's identity. Objects hold numbers or tensors, which may require gradients.
 """
@@ -36,6 +37,7 @@ __all__ = [
     "SortedL1",
     "SquaredL2",
     "TotalVariation",
+    "TotalVariation2D",
     "Translated",
     "Zero",
 ]
@@ -44,7 +46,12 @@ Number = float | Tensor
 
 
 class Function:
-    """A function with a prox. Subclasses give ``__call__`` and ``prox``."""
+    """A function with a prox: derive from it for your own.
+
+    The algorithms and `nn.ProxBlock` call ``prox``, so a subclass needs that; ``__call__`` if
+    anybody asks for values. Weights that are tensors may require gradients; for a module to train
+    them, keep them as its parameters and make the object in its ``forward``.
+    """
 
     def __call__(self, x: Tensor) -> Tensor:
         """f(x), a number for every vector."""
@@ -59,26 +66,33 @@ class Function:
         return Conjugate(self)
 
     def translated(self, by: Tensor) -> Function:
-        """X -> f(x - by)."""
+        """The function x -> f(x - by)."""
         return Translated(self, by)
 
     def scaled(self, outer: Number = 1.0, inner: float = 1.0) -> Function:
-        """X -> outer f(inner x), outer >= 0."""
+        """The function x -> outer f(inner x), outer >= 0."""
         return Scaled(self, outer, inner)
 
     def perturbed(self, curvature: Number = 0.0, linear: Number = 0.0) -> Function:
-        """X -> f(x) + curvature / 2 ||x||^2 + <linear, x>."""
+        """The function x -> f(x) + curvature / 2 ||x||^2 + <linear, x>."""
         return Perturbed(self, curvature, linear)
 
     def composed(
         self, forward: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]
     ) -> Function:
-        """X -> f(W x) for an orthonormal W: W W' = 1."""
+        """The function x -> f(W x), for W with orthonormal rows: W W' = 1."""
         return Composed(self, forward, adjoint)
 
 
 def _indicator(inside: Tensor, x: Tensor) -> Tensor:
     return torch.where(inside, 0.0, math.inf).to(x.dtype)
+
+
+def _one_a_matrix(step: Number, x: Tensor) -> Number:
+    """A step [..., 1, 1] of items with two dimensions as [...], as weights of matrices are."""
+    if isinstance(step, Tensor) and step.dim() == x.dim() and step.shape[-2:] == (1, 1):
+        return step[..., 0, 0]
+    return step
 
 
 def _slack(x: Tensor) -> float:
@@ -94,13 +108,13 @@ class Zero(Function):
         return x.new_zeros(x.shape[:-1])
 
     def prox(self, x: Tensor, step: Number = 1.0) -> Tensor:
-        """X itself."""
+        """The point itself."""
         return x
 
 
 @dataclass(frozen=True, eq=False)
 class L1(Function):
-    """Sum of weight_i |x_i|."""
+    """Sum of weight_i |x_i|; weight: a number or [..., n], >= 0."""
 
     weight: Number = 1.0
 
@@ -115,7 +129,7 @@ class L1(Function):
 
 @dataclass(frozen=True, eq=False)
 class L0(Function):
-    """Sum of weight_i [x_i != 0]; not convex."""
+    """Sum of weight_i [x_i != 0]; weight: a number or [..., n], >= 0. Not convex."""
 
     weight: Number = 1.0
 
@@ -134,7 +148,7 @@ class L0(Function):
 
 @dataclass(frozen=True, eq=False)
 class SquaredL2(Function):
-    """weight / 2 ||x||^2."""
+    """weight / 2 ||x||^2; weight: a number or [..., n], >= 0."""
 
     weight: Number = 1.0
 
@@ -149,7 +163,7 @@ class SquaredL2(Function):
 
 @dataclass(frozen=True, eq=False)
 class ElasticNet(Function):
-    """weight_l1 ||x||_1 + weight_l2 / 2 ||x||^2."""
+    """weight_l1 ||x||_1 + weight_l2 / 2 ||x||^2; weights: numbers or [..., n], >= 0."""
 
     weight_l1: Number
     weight_l2: Number
@@ -211,7 +225,7 @@ class TotalVariation(Function):
 
 @dataclass(frozen=True, eq=False)
 class SortedL1(Function):
-    """Sum of weights_k |x|_(k), weights not increasing."""
+    """Sum of weights_k |x|_(k), |x|_(1) the largest; weights [n], >= 0, not increasing."""
 
     weights: Tensor
 
@@ -236,13 +250,43 @@ class Nuclear(Function):
         return out
 
     def prox(self, x: Tensor, step: Number = 1.0) -> Tensor:
-        """Soft thresholding of the singular values."""
-        return _prox.prox_nuclear(x, step * self.weight)
+        """Soft thresholding of the singular values; step: a number or [..., 1, 1]."""
+        return _prox.prox_nuclear(x, _one_a_matrix(step, x) * self.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class TotalVariation2D(Function):
+    """weight times the total variation of images [..., m, n]; weight: a number or [...].
+
+    Args:
+        weight: >= 0.
+        isotropic: the sum of the lengths of the forward differences (default), else of their
+            absolute values.
+        eps, max_iter: of the iterations for the prox, see `prox_total_variation_2d`.
+    """
+
+    weight: Number = 1.0
+    isotropic: bool = True
+    eps: float | None = None
+    max_iter: int = 2000
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The weighted variation, one an image."""
+        pad = torch.nn.functional.pad
+        down, right = pad(x.diff(dim=-2), (0, 0, 0, 1)), pad(x.diff(dim=-1), (0, 1))
+        size = torch.hypot(down, right) if self.isotropic else down.abs() + right.abs()
+        return self.weight * size.sum((-2, -1))
+
+    def prox(self, x: Tensor, step: Number = 1.0) -> Tensor:
+        """By the fast gradient method on the dual; step: a number or [..., 1, 1]."""
+        weight = _one_a_matrix(step, x) * self.weight
+        settings = {"isotropic": self.isotropic, "eps": self.eps, "max_iter": self.max_iter}
+        return _prox.prox_total_variation_2d(x, weight, **settings)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
 class Box(Function):
-    """The indicator of lower <= x <= upper."""
+    """The indicator of lower <= x <= upper; bounds: numbers or [..., n], infinite for none."""
 
     lower: Number = -math.inf
     upper: Number = math.inf
@@ -337,13 +381,13 @@ class Conjugate(Function):
         return x - step * self.f.prox(x / step, 1.0 / step)
 
     def conjugate(self) -> Function:
-        """F again: convex functions are their own biconjugate."""
+        """The function itself: a convex one is its own biconjugate."""
         return self.f
 
 
 @dataclass(frozen=True, eq=False)
 class Translated(Function):
-    """x -> f(x - by)."""
+    """x -> f(x - by), by [..., n]."""
 
     f: Function
     by: Tensor
@@ -359,7 +403,7 @@ class Translated(Function):
 
 @dataclass(frozen=True, eq=False)
 class Scaled(Function):
-    """x -> outer f(inner x), outer >= 0, inner != 0."""
+    """x -> outer f(inner x); outer: a number or [..., 1], >= 0; inner: a number, not 0."""
 
     f: Function
     outer: Number = 1.0
@@ -372,7 +416,7 @@ class Scaled(Function):
             raise ValueError(f"Scaled: outer must not be negative, got {self.outer!r}")
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Outer f(inner x)."""
+        """The value at inner x, times outer."""
         outer = (
             self.outer.squeeze(-1)
             if isinstance(self.outer, Tensor) and self.outer.dim()
@@ -416,6 +460,6 @@ class Composed(Function):
         return self.f(self.forward(x))
 
     def prox(self, x: Tensor, step: Number = 1.0) -> Tensor:
-        """X + W'(prox(W x) - W x)."""
+        """The point moved by W'(prox of f at W x - W x)."""
         y = self.forward(x)
         return x + self.adjoint(self.f.prox(y, step) - y)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,11 +14,18 @@ from lpgd_native._qp_autograd import solve
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_elastic import Enlarged, checked_penalty
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
-from lpgd_native._qp_tensors import check_mask, check_tensors, under_autocast
+from lpgd_native._qp_tensors import (
+    bound_of,
+    check_tensors,
+    checked,
+    integral_of,
+    under_autocast,
+)
+from lpgd_native._qp_warm_start import start_of
 from lpgd_native._strategies.lpgd import program_strategy, with_batch
 from lpgd_native._strategies.smoothed import smoothed_program
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit, Smoothed
-from lpgd_native.status import raise_on_failure
+from lpgd_native.status import PROGRAM_ADVICE, raise_on_failure
 
 __all__ = ["DEFAULT_EPS", "DEFAULT_MAX_ITER", "QPSolution", "solve_lp", "solve_qp"]
 
@@ -45,7 +51,7 @@ class QPSolution(NamedTuple):
     status: Tensor
     """[...] int32, see Status"""
     iterations: Tensor
-    """[...] int32, interior-point iterations"""
+    """[...] int32, of the method: interior-point, simplex (HiGHS) or first-order (PDHG) steps"""
     primal_residual: Tensor
     """[...] largest violation of a constraint (of a point that was not polished: an upper bound);
     infinite, as the next two, where there is no point"""
@@ -62,8 +68,8 @@ def solve_qp(
     h: Tensor | None = None,
     A: Tensor | None = None,
     b: Tensor | None = None,
-    lb: Tensor | None = None,
-    ub: Tensor | None = None,
+    lb: Tensor | float | None = None,
+    ub: Tensor | float | None = None,
     *,
     gradient: GradientStrategy | None = None,
     eps: float | None = None,
@@ -83,10 +89,12 @@ def solve_qp(
         P: [..., n, n] positive semidefinite; only its symmetric part (P + P') / 2 is used.
             None: an LP.
         q: [..., n]
-        G, h: [..., m, n] and [..., m]; an infinite entry of h switches its row off.
-        A, b: [..., p, n] and [..., p]; redundant rows are fine.
-        lb, ub: [..., n]; infinite entries are no bounds, lb = ub fixes a variable. Sizes from 1e20
-            on (float32: 1e9) count as infinite, in h too.
+        G: [..., m, n]
+        h: [..., m]; an infinite entry switches its row of G off.
+        A: [..., p, n]; redundant rows are fine.
+        b: [..., p]
+        lb, ub: [..., n], or one number for all variables; infinite entries are no bounds, lb = ub
+            fixes a variable. Sizes from 1e20 on (float32: 1e9) count as infinite, in h too.
         gradient: how to differentiate, ``Implicit()`` or ``LPGD(...)``. None: ``Implicit()`` with
             P; without, where the derivative is zero, ``LPGD(tau=1.0, relative=True)``. Also
             ``Blackbox(lam)``, which is ``LPGD(lam, envelope="lower")``, and ``Smoothed(mu)``,
@@ -102,7 +110,7 @@ def solve_qp(
             The answer is the same to the tolerance. No gradient flows into it. HiGHS takes no
             notice of it.
         method: the solver. ``"ipm"``: the interior point below. ``"highs"``: for LPs alone, see
-            `solve_lp`. ``"pdhg"``: a first-order method for sparse P, G, A, on the CPU
+            `solve_lp`. ``"pdhg"``: a first-order method for sparse P, G, A
             (torch.sparse_csr: [m, n], or [..., m, n] with one pattern). Its defaults are eps 1e-6
             (float32: 1e-4), max_iter 100 000 and ``LPGD(tau=1.0, relative=True)``; gradients are
             LPGD's alone, of P, G, A on the pattern. ``"auto"``: ``"pdhg"`` where a matrix is
@@ -137,11 +145,15 @@ def solve_qp(
     gradient of P is symmetric. Conventions at kinks are those of the strategy. Forward mode and
     vmap work; a second derivative raises.
 
-    Method: Mehrotra's predictor-corrector interior point, bounds as diagonals, static
-    regularisation with iterative refinement, then active-set iterations from its result.
+    Method: an interior-point predictor-corrector, bounds as diagonals, static regularisation with
+    iterative refinement, then active-set iterations from its result.
+
+    Source: Mehrotra, SIAM J. Optim. 1992; Hintermueller, Ito & Kunisch, SIAM J. Optim. 2002 (active
+    set); Paulus, Martius & Musil, ICML 2024 (LPGD); Amos & Kolter, ICML 2017 (implicit).
     """
     if isinstance(gradient, Smoothed):
         P, gradient = smoothed_program("solve_qp", P, q, gradient, None)
+    lb, ub = bound_of(lb, q), bound_of(ub, q)
     settings = (gradient, eps, max_iter, warm_start, throw, method)
     if elastic or elastic_penalty is not None:
         return _solve_elastic(
@@ -156,8 +168,8 @@ def solve_lp(
     h: Tensor | None = None,
     A: Tensor | None = None,
     b: Tensor | None = None,
-    lb: Tensor | None = None,
-    ub: Tensor | None = None,
+    lb: Tensor | float | None = None,
+    ub: Tensor | float | None = None,
     *,
     gradient: GradientStrategy | None = None,
     eps: float | None = None,
@@ -198,6 +210,7 @@ def solve_lp(
     P = None
     if isinstance(gradient, Smoothed):
         P, gradient = smoothed_program("solve_lp", P, c, gradient, integrality)
+    lb, ub = bound_of(lb, c), bound_of(ub, c)
     settings = (gradient, eps, max_iter, warm_start, throw, method)
     if elastic or elastic_penalty is not None:
         return _solve_elastic(
@@ -232,9 +245,9 @@ def _solve(
     if sparse and integrality is None:
         found: SparseSolution = solve_pdhg(name, given, gradient, eps, max_iter, warm_start)
         if throw:
-            raise_on_failure(name, found.status)
+            raise_on_failure(name, found.status, PROGRAM_ADVICE)
         return QPSolution(*found.point, found.status, found.iterations, *found.residuals)
-    data, batch = _checked(name, names, given)
+    data, batch = checked(name, names, given)
     check_settings(name, eps, max_iter)
     if gradient is None:
         gradient = Implicit() if P is not None else _LP_GRADIENT
@@ -242,7 +255,7 @@ def _solve(
         gradient = with_batch(name, gradient, batch, P is not None)
     integral: tuple[int, ...] = ()
     if integrality is not None:
-        integral = _integral(name, data, integrality, method, gradient)
+        integral = integral_of(name, data, integrality, method, gradient)
     if method == "auto":
         method = "highs" if integral else "ipm"
     solver = METHODS.get(method)
@@ -258,7 +271,7 @@ def _solve(
         None if t is None else flatten_batch(t, rank, batch)
         for t, rank in zip(data, DATA_RANKS, strict=True)
     )
-    start = NO_POINT if warm_start is None else _start(name, warm_start, data, batch)
+    start = NO_POINT if warm_start is None else start_of(name, warm_start, data, batch)
     options = Options(name, gradient, eps, max_iter, method, integral)
     *point, status, iterations, residuals = solve(flat, options, start)
     if integral:
@@ -274,49 +287,13 @@ def _solve(
         z_lb = zero if lb is None else z_lb
         z_ub = zero if ub is None else z_ub
     if throw:
-        raise_on_failure(name, facts[0])
+        raise_on_failure(name, facts[0], PROGRAM_ADVICE)
     return QPSolution(x, y, z, z_lb, z_ub, *facts)
-
-
-def _start(
-    name: str, warm_start: QPSolution, data: tuple[Tensor | None, ...], batch: tuple[int, ...]
-) -> tuple[Tensor | None, ...]:
-    """x, y, z, z_lb, z_ub of a given solution, [prod(batch), ...] and without history."""
-    _, q, G, _, A, _, lb, ub = data
-    assert q is not None
-    n, items = q.shape[-1], math.prod(batch)
-    p, m = (0 if t is None else t.shape[-2] for t in (A, G))
-    sizes = {"x": n, "y": p, "z": m, "z_lb": n, "z_ub": n}
-    out: list[Tensor | None] = []
-    for part, size in sizes.items():
-        tensor = getattr(warm_start, part, None)
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"{name}: warm_start must be a QPSolution, got {type(warm_start).__name__}"
-            )
-        if tensor.dtype != q.dtype or tensor.device != q.device:
-            raise TypeError(
-                f"{name}: warm_start.{part} must be {q.dtype} on {q.device}, as the problem, "
-                f"got {tensor.dtype} on {tensor.device}"
-            )
-        try:
-            rows = tensor.detach().expand(*batch, size)
-        except RuntimeError:
-            raise ValueError(
-                f"{name}: warm_start.{part} must be {[*batch, size]} or broadcast to it, "
-                f"got {list(tensor.shape)}"
-            ) from None
-        absent = (part == "z_lb" and lb is None) or (part == "z_ub" and ub is None)
-        out.append(rows[..., :0].reshape(items, 0) if absent else rows.reshape(items, size))
-    return tuple(None if t is None else t.contiguous() for t in out)
-
-
-_Data = tuple[Tensor | None, ...]
 
 
 def _solve_elastic(
     name: str,
-    given: _Data,
+    given: tuple[Tensor | None, ...],
     settings: tuple[
         GradientStrategy | None, float | None, int | None, QPSolution | None, bool, str
     ],
@@ -346,61 +323,5 @@ def _solve_elastic(
     )
 
 
-def _integral(
-    name: str, data: _Data, mask: Tensor, method: str, gradient: GradientStrategy
-) -> tuple[int, ...]:
-    """Numbers of the variables that are whole; raises what does not go with them."""
-    check_mask(name, mask, data[1].shape[-1])  # type: ignore[union-attr]
-    if method not in ("auto", "highs"):
-        raise ValueError(f'{name}: integrality needs method="highs", got method={method!r}')
-    integral = tuple(mask.nonzero().flatten().tolist())
-    if not integral:
-        return ()
-    moving = any(t is not None and t.requires_grad for t in data)
-    if moving and not isinstance(gradient, LPGD):
-        raise ValueError(
-            f"{name}: an integer program has no derivative; with integrality, gradient must be "
-            f"LPGD(...), got {gradient!r}"
-        )
-    for arg, tensor in zip(("G", "h", "A", "b", "lb", "ub"), data[2:], strict=True):
-        if tensor is not None and tensor.requires_grad:
-            raise ValueError(
-                f"{name}: with integrality only the costs have a gradient (there are no "
-                f"multipliers), but {arg} requires one; detach it"
-            )
-    return integral
-
-
 def _listed_methods() -> str:
     return ", ".join(f'"{known}"' for known in ("auto", *METHODS, "pdhg"))
-
-
-# batch shapes of arguments that have passed the checks, by all that the checks look at: a training
-# loop brings the same shapes again and again
-_SEEN: dict[tuple[object, ...], tuple[int, ...]] = {}
-_MOST_SEEN = 256
-
-
-def _checked(
-    name: str, names: tuple[str, ...], given: _Data
-) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """The arguments with empty blocks made None, and the batch shape."""
-    key = None
-    if not torch.compiler.is_compiling():
-        try:
-            key = (
-                name,
-                *[t if t is None else (t.shape, t.dtype, t.device, t.layout) for t in given],
-            )
-            seen = _SEEN.get(key)
-        except (AttributeError, TypeError):  # no tensors, or sizes that are symbols
-            key = seen = None
-        if seen is not None:
-            return given, seen
-    check_tensors(name, names, given)
-    data, batch = check_shapes(name, names, given)
-    if key is not None and all(a is b for a, b in zip(data, given, strict=True)):
-        if len(_SEEN) >= _MOST_SEEN:
-            _SEEN.clear()
-        _SEEN[key] = batch
-    return data, batch

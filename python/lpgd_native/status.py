@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 import torch
 
-__all__ = ["GradientStatus", "SolverError", "Status", "fallbacks_in", "raise_on_failure"]
+__all__ = [
+    "PROGRAM_ADVICE",
+    "GradientStatus",
+    "SolverError",
+    "Status",
+    "fallbacks_in",
+    "raise_on_failure",
+]
 
 
 class Status(IntEnum):
@@ -25,7 +33,10 @@ class Status(IntEnum):
 
 
 class GradientStatus(IntEnum):
-    """Values of the ``status`` that ``torch.ops.lpgd.resolve_qp`` returns, an item each."""
+    """What became of the perturbed problems of LPGD, an item each.
+
+    Values of ``OracleLayer.gradient_status`` and of what ``torch.ops.lpgd.resolve_qp`` returns.
+    """
 
     OK = 0
     """The envelope that was asked for."""
@@ -37,6 +48,14 @@ class GradientStatus(IntEnum):
     """No perturbed problem was solved: the gradient is zero."""
 
 
+PROGRAM_ADVICE = {
+    Status.MAX_ITERATIONS: "the residual fields say how near x is; eps or max_iter may be larger",
+    Status.PRIMAL_INFEASIBLE: "no x meets the constraints (elastic=True lets them give way)",
+    Status.DUAL_INFEASIBLE: "the objective falls without end on the constraints; x needs bounds",
+    Status.NUMERICAL_ERROR: "data that is not finite, or P is not positive semidefinite",
+}
+"""What becomes of a failed program, for `raise_on_failure`."""
+
 _FALLBACKS = {
     GradientStatus.OTHER_SIDE: "used the other side alone",
     GradientStatus.SHRUNK: "used a smaller tau",
@@ -45,15 +64,23 @@ _FALLBACKS = {
 
 
 class SolverError(RuntimeError):
-    """Raised with ``throw=True`` when items of the batch failed; ``items`` maps index to status."""
+    """Raised with ``throw=True`` when items of the batch failed.
+
+    ``error.items`` maps the index of each, a tuple, to its `Status`.
+    """
 
     def __init__(self, message: str, items: dict[tuple[int, ...], Status]) -> None:
         super().__init__(message)
         self.items = items
 
 
-def raise_on_failure(name: str, status: torch.Tensor) -> None:
-    """Raise a SolverError that lists the items of `status` [...] that are not OK (synchronises)."""
+def raise_on_failure(
+    name: str, status: torch.Tensor, advice: Mapping[Status, str] | None = None
+) -> None:
+    """Raise a SolverError that lists the items of `status` [...] that are not OK (synchronises).
+
+    `advice`: what to say of each kind of failure that there is.
+    """
     failed = [] if status.device.type == "meta" else status.nonzero().tolist()
     if not failed:
         return
@@ -62,8 +89,13 @@ def raise_on_failure(name: str, status: torch.Tensor) -> None:
         f"{list(index)}: {code.name.lower()}" for index, code in list(items.items())[:10]
     )
     more = f" and {len(items) - 10} more" if len(items) > 10 else ""
+    told = "".join(
+        f". {code.name.lower()}: {text}"
+        for code, text in (advice or {}).items()
+        if code in items.values()
+    )
     raise SolverError(
-        f"{name}: {len(items)} of {status.numel()} items failed: {shown}{more}", items
+        f"{name}: {len(items)} of {status.numel()} items failed: {shown}{more}{told}", items
     )
 
 

@@ -53,7 +53,7 @@ void one(Input& in) {
   const int unknowns = in.between(3, 24), electrodes = in.between(2, unknowns < 9 ? unknowns : 9);
   const int triangles = in.between(1, 40);
   in.tame(true);
-  PlannedMesh planned;
+  test::PlannedMesh planned;
   for (int k = 0; k < triangles; ++k) {
     const std::int32_t a = in.between(0, unknowns - 3), b = in.between(a + 1, unknowns - 2);
     const std::int32_t c = in.between(b + 1, unknowns - 1);

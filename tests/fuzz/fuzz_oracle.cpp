@@ -277,14 +277,14 @@ void knapsack(Input& in, bool tame) {
   task.costs = costs.data();
   task.weights = weights.data();
   task.capacity = capacity.data();
-  if (task.method != KnapsackMethod::branch)  // as in ops/oracle.cpp, with less room
-    for (std::size_t i = 0; i < capacity.size(); i += static_cast<std::size_t>(task.dims)) {
-      double states = 1;
-      for (std::int64_t d = 0; d < task.dims; ++d)
-        states *= std::floor(capacity[i + static_cast<std::size_t>(d)]) + 1;
-      if (states >= 1 && states <= kMostStates)
-        task.most_states = std::max(task.most_states, static_cast<std::int64_t>(states));
-    }
+  task.most_states = kMostStates;
+  for (std::size_t i = 0; i < capacity.size(); i += static_cast<std::size_t>(task.dims)) {
+    double states = 1;  // as in ops/oracle.cpp
+    for (std::int64_t d = 0; d < task.dims; ++d)
+      states *= std::floor(capacity[i + static_cast<std::size_t>(d)]) + 1;
+    if (states >= 1 && states <= kMostStates)
+      task.room_states = std::max(task.room_states, static_cast<std::int64_t>(states));
+  }
   const OracleKernel<KnapsackTask<T>>& kernel = oracle_kernels().of<T>().knapsack;
   const Answers<T> found = solve<T>(kernel, task, batch, n);
   const KnapsackMethod method = task.method;

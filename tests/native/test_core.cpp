@@ -1,16 +1,19 @@
 // csrc/core over every kind of scalar and group: a number, a pack, one lane, many lanes.
+#include <atomic>
 #include <cmath>
+#include <thread>
 #include <vector>
 
 #include "check.h"
 #include "core/outer.h"
 #include "core/pack.h"
 #include "core/qp.h"
-#include "core/qp_resolve.h"
+#include "core/qp_items.h"
 #include "random_qp.h"
 #include "thread_group.h"
 
 using namespace lpgd;
+using lpgd::test::ItemCounter;
 using lpgd::test::PointArrays;
 using lpgd::test::RandomQp;
 using lpgd::test::ThreadTeam;
@@ -43,7 +46,8 @@ std::vector<double> padded(const std::vector<double>& matrix, int rows, int cols
   return out;
 }
 
-constexpr int kLaneCounts[] = {0, 1, 2, 7, 32, kVectors};
+constexpr int kLaneCounts[] = {0, 1, 2, 32, kVectors};
+constexpr int kGpuLanes[] = {1, 2, 32, 96};  // 96: three warps, in the tests that are quick enough
 
 template <class S>
 std::vector<S> workspace_for(const QpProblem<double>& problem) {
@@ -399,5 +403,266 @@ LPGD_TEST(the_second_attempt_is_the_same_on_any_lanes) {
     solve_scalar(qp, lanes, out);
     CHECK(out.status[0] == kQpOk);
     CHECK_NEAR(out.x[n - 1] / power, 1.0, 1e-8);
+  }
+}
+
+namespace {
+
+// Numbers whose sum depends on the order of the additions
+std::vector<double> unlike_numbers(int count) {
+  std::vector<double> out;
+  for (int i = 0; i < count; ++i) out.push_back(std::ldexp(1.0 + 0.37 * i, (i * 23) % 61 - 30));
+  return out;
+}
+
+// The butterfly written out, by recursion: lanes l and l + 16 first, then l and l + 8, ...
+double butterfly(const double* v, int lane, int offset) {
+  if (offset == 32) return v[lane];
+  return butterfly(v, lane, 2 * offset) + butterfly(v, lane + offset, 2 * offset);
+}
+
+// Two teams at a time take the items of a problem, each with a workspace of exactly the size asked
+// for: all of it in "fast" memory, the factor alone, or none.
+enum class Place { kFast, kFactor, kSlow };
+constexpr Place kPlaces[] = {Place::kFast, Place::kFactor, Place::kSlow};
+
+template <class Body>
+void on_workers(const QpProblem<double>& problem, int lanes, Place place, const Body& body) {
+  std::atomic<std::int64_t> taken{0};
+  const QpDims dims = dims_of(problem);
+  const auto work_through = [&] {
+    const std::size_t all = qp_work_scalars<double>(dims), factor = qp_factor_scalars(dims);
+    std::vector<double> fast(place == Place::kFast ? all : place == Place::kFactor ? factor : 0);
+    std::vector<double> slow(place == Place::kFast ? 0 : all);
+    ThreadTeam team(lanes);
+    team.run([&](const auto& group) {
+      QpWork<double> work;
+      place_work(work, dims, fast.empty() ? nullptr : fast.data(),
+                 slow.empty() ? nullptr : slow.data());
+      ItemCounter counter{&taken};
+      body(group, work, counter);
+    });
+  };
+  std::thread other(work_through);
+  work_through();
+  other.join();
+}
+
+// What the kernels of cuda/qp.cu compute for a batch
+struct KernelResults {
+  PointArrays solution, perturbed, direction, middle, implicit;
+
+  explicit KernelResults(const RandomQp& qp)
+      : solution(qp, qp.batch),
+        perturbed(qp, 2 * qp.batch),
+        direction(qp, qp.batch),
+        middle(qp, qp.batch),
+        implicit(qp, qp.batch) {}
+};
+
+// run(problem, body) calls body(group, work, counter) on whatever groups there are to share the
+// items
+template <class Run>
+KernelResults run_kernels(const RandomQp& qp, int sides, const Run& run) {
+  KernelResults out(qp);
+  const QpProblem<double> problem = qp.problem();
+  QpTask<double> task{};
+  task.problem = problem;
+  task.settings = {1e-9, 60};
+  task.method = QpMethod::kInterior;
+  task.solution = out.solution.point();
+  task.report = out.solution.report();
+  run(problem, [&](const auto& group, QpWork<double>& work, auto& counter) {
+    solve_items(group, work, task, counter);
+  });
+
+  const RandomQp noise(qp.batch, qp.n, qp.m, qp.p, qp.bounds, false, 97);
+  const auto B = static_cast<std::size_t>(qp.batch);
+  std::vector<double> tau(B, 0.05), rho(B, 0.1), kind(B);
+  std::vector<std::int32_t> shrunk(B);
+  task.point = out.solution.given();
+  task.gradient = {noise.q.data(), nullptr, nullptr, nullptr, nullptr};
+  task.rounds = kWarmIterations;
+  task.solution = out.perturbed.point();
+  task.report = out.perturbed.report();
+  const std::int64_t rows = qp.batch;
+  QpResolve<double> how{};
+  how.sides = sides;
+  how.kind = kind.data();
+  how.tau = tau.data();
+  how.rho = rho.data();
+  how.shrunk = shrunk.data();
+  how.combine.n = qp.n;
+  how.combine.p = qp.p;
+  how.combine.m = qp.m;
+  how.combine.sides = sides;
+  how.combine.kind = kind.data();
+  how.combine.tau = tau.data();
+  how.combine.shrunk = shrunk.data();
+  how.combine.plus_status = out.perturbed.status.data();
+  how.combine.minus_status = out.perturbed.status.data() + rows;
+  how.combine.at = task.point;
+  how.combine.plus = out.perturbed.given();
+  how.combine.minus = {out.perturbed.x.data() + rows * qp.n, out.perturbed.y.data() + rows * qp.p,
+                       out.perturbed.z.data() + rows * qp.m,
+                       qp.bounds ? out.perturbed.z_lb.data() + rows * qp.n : nullptr,
+                       qp.bounds ? out.perturbed.z_ub.data() + rows * qp.n : nullptr};
+  how.combine.direction = out.direction.point();
+  how.combine.midpoint = out.middle.point();
+  how.combine.status = out.direction.status.data();
+  run(problem, [&](const auto& group, QpWork<double>& work, auto& counter) {
+    resolve_items(group, work, task, how, counter);
+  });
+
+  QpImplicitTask<double> derivative{};
+  derivative.problem = problem;
+  derivative.point = out.solution.given();
+  derivative.gradient = task.gradient;
+  derivative.direction = out.implicit.point();
+  derivative.report = out.implicit.report();
+  run(problem, [&](const auto& group, QpWork<double>& work, auto& counter) {
+    implicit_items(group, work, derivative, counter);
+  });
+  return out;
+}
+
+// A lane that counts for itself, as the serial group's `first` is its own value
+struct SerialItems : SerialGroup {
+  template <class S>
+  S first(S value) const {
+    return value;
+  }
+};
+
+KernelResults run_alone(const RandomQp& qp, int sides) {
+  return run_kernels(qp, sides, [](const QpProblem<double>& problem, const auto& body) {
+    std::atomic<std::int64_t> taken{0};
+    std::vector<double> memory = workspace_for<double>(problem);
+    QpWork<double> work;
+    work.bind(dims_of(problem), memory.data());
+    ItemCounter counter{&taken};
+    body(SerialItems{}, work, counter);
+  });
+}
+
+KernelResults run_workers(const RandomQp& qp, int sides, int lanes, Place place) {
+  return run_kernels(qp, sides, [&](const QpProblem<double>& problem, const auto& body) {
+    on_workers(problem, lanes, place, body);
+  });
+}
+
+void expect_near(const KernelResults& a, const KernelResults& b, double scale) {
+  CHECK(a.solution.status == b.solution.status);
+  CHECK(a.direction.status == b.direction.status);
+  CHECK(a.implicit.status == b.implicit.status);
+  CHECK_NEAR(a.solution.distance(b.solution), 0.0, 1e-9 * scale);
+  CHECK_NEAR(a.direction.distance(b.direction), 0.0, 1e-7 * scale);  // solutions / tau
+  CHECK_NEAR(a.middle.distance(b.middle), 0.0, 1e-8 * scale);
+  CHECK_NEAR(a.implicit.distance(b.implicit), 0.0, 1e-8 * scale);
+}
+
+}  // namespace
+
+LPGD_TEST(reductions_of_host_threads_are_in_the_order_of_a_gpu) {
+  for (const int lanes : {32, 96}) {
+    const std::vector<double> values = unlike_numbers(lanes);
+    double by_formula = butterfly(values.data(), 0, 1), by_turns = 0;
+    for (int warp = 32; warp < lanes; warp += 32)
+      by_formula += butterfly(values.data() + warp, 0, 1);
+    for (const double value : values) by_turns += value;
+    CHECK(by_formula != by_turns);  // else this test could not tell
+    std::vector<double> sums(values.size()), shuffled(values.size()), least(values.size());
+    std::vector<double> parts(static_cast<std::size_t>(lanes / 32));
+    ThreadTeam team(lanes);
+    team.run([&](const auto& group) {
+      const auto lane = static_cast<std::size_t>(group.lane());
+      sums[lane] = group.sum(values[lane]);
+      least[lane] = group.min(group.lane() == 5 ? -0.0 : 0.0);
+      // as a block does it, shuffle by shuffle
+      const auto exchange = [&](double value, int offset) { return group.exchange(value, offset); };
+      const double part = reduce_warp(group.lane(), values[lane], AddLanes{}, exchange);
+      if (lane % 32 == 0) parts[lane / 32] = part;
+      group.sync();
+      shuffled[lane] = reduce_parts<double>(parts.data(), lanes / 32, AddLanes{});
+    });
+    for (std::size_t lane = 0; lane < values.size(); ++lane) {
+      CHECK(sums[lane] == by_formula);
+      CHECK(shuffled[lane] == by_formula);
+      CHECK(std::signbit(least[lane]) == std::signbit(least[0]));
+    }
+  }
+}
+
+LPGD_TEST(float_sums_of_host_threads_are_of_floats) {
+  float expected = 0;
+  std::vector<double> values(32, 0.0);
+  for (int l = 0; l < 32; ++l) values[static_cast<std::size_t>(l)] = 1.0 / (l + 3.0);
+  float lanes[32];
+  for (int l = 0; l < 32; ++l) lanes[l] = static_cast<float>(values[static_cast<std::size_t>(l)]);
+  for (int offset = 16; offset > 0; offset /= 2)
+    for (int l = 0; l < offset; ++l) lanes[l] += lanes[l + offset];
+  expected = lanes[0];
+  ThreadTeam team(32);
+  team.run([&](const auto& group) {
+    const auto value = static_cast<float>(values[static_cast<std::size_t>(group.lane())]);
+    if (group.sum(value) != expected) CHECK(false);
+  });
+}
+
+LPGD_TEST(items_are_taken_once_by_teams_that_share_a_counter) {
+  constexpr int kItems = 40;
+  for (const int lanes : kGpuLanes) {
+    std::atomic<std::int64_t> taken{0};
+    std::vector<std::atomic<int>> seen(kItems);
+    const auto work = [&] {
+      ThreadTeam team(lanes);
+      team.run([&](const auto& group) {
+        ItemCounter counter{&taken};
+        for_items(group, counter, kItems,
+                  [&](std::int64_t item) { ++seen[static_cast<std::size_t>(item)]; });
+      });
+    };
+    std::thread other(work);
+    work();
+    other.join();
+    for (const auto& count : seen) CHECK(count == lanes);
+  }
+}
+
+LPGD_TEST(workers_that_share_a_counter_solve_as_one_does) {
+  // [n, m, p, bounds, quadratic]; the last by rows (core/qp_kkt.h)
+  const RandomQp problems[] = {{3, 5, 4, 2, true, true, 3}, {3, 9, 2, 2, true, false, 8}};
+  for (const RandomQp& qp : problems) {
+    const KernelResults alone = run_alone(qp, kQpBoth);
+    for (const std::int32_t status : alone.solution.status) CHECK(status == kQpOk);
+    for (const std::int32_t status : alone.direction.status) CHECK(status == kQpGradientOk);
+    for (const int lanes : {1, 2, 32}) {
+      const KernelResults fast = run_workers(qp, kQpBoth, lanes, Place::kFast);
+      expect_near(fast, alone, 1);
+      if (lanes == 32) continue;
+      // where the workspace is, and who took what, is no part of the result
+      for (const Place place : kPlaces)
+        expect_near(run_workers(qp, kQpBoth, lanes, place), fast, 0);
+    }
+  }
+}
+
+LPGD_TEST(three_warps_solve_as_one_lane_does) {
+  const RandomQp qp(2, 5, 4, 2, true, true, 3);
+  expect_near(run_workers(qp, kQpLower, 96, Place::kFactor), run_alone(qp, kQpLower), 1);
+}
+
+LPGD_TEST(outer_sums_are_the_formula_on_any_lanes) {
+  constexpr int rows = 3, cols = 50;
+  const RandomQp data(4, cols, 1, 0, false, false, 70);
+  const double *b1 = data.q.data(), *b2 = b1 + cols, *a1 = b2 + cols, *a2 = a1 + rows;
+  for (const int lanes : kGpuLanes) {
+    std::vector<double> out(rows * cols);
+    ThreadTeam team(lanes);
+    team.run([&](const auto& group) { outer_sum(group, a1, b1, a2, b2, rows, cols, out.data()); });
+    for (int i = 0; i < rows; ++i)
+      for (int j = 0; j < cols; ++j)
+        CHECK_NEAR(out[static_cast<std::size_t>(i * cols + j)], a1[i] * b1[j] + a2[i] * b2[j],
+                   1e-15);
   }
 }

@@ -8,6 +8,7 @@
 #include "core/convolution.h"
 #include "core/momentum_coordinate.h"
 #include "core/momentum_dense.h"
+#include "core/momentum_units.h"
 
 namespace {
 

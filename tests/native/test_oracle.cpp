@@ -36,9 +36,9 @@ struct Item {
   void solve(Task<T>& task) {
     task.costs = costs.data();
     task.out = {x.data(), &objective, &status};
-    const std::size_t bytes = Algorithm::workspace_bytes(task);
+    const std::size_t bytes = Algorithm::template workspace_bytes<SerialGroup>(task);
     void* memory = ::operator new(bytes > 0 ? bytes : 1, std::align_val_t{64});
-    Algorithm::run(task, 0, memory);
+    Algorithm::run(SerialGroup{}, task, 0, memory);
     ::operator delete(memory, std::align_val_t{64});
   }
 };
@@ -294,7 +294,7 @@ LPGD_TEST(knapsacks_are_the_best_of_all) {
       task.weights = weights.data();
       task.capacity = capacity.data();
       task.method = method;
-      task.most_states = 11 * 11 * 11;
+      task.most_states = task.room_states = 11 * 11 * 11;
       task.most_nodes = 1 << 20;
       item.solve<Knapsack>(task);
       CHECK(item.status == kOracleOk);

@@ -119,7 +119,7 @@ def algorithm_call(draw: st.DrawFn) -> Call:
     more = draw(
         options(
             {
-                "tol": [1e-6, 0.0, -1.0, math.nan, "x", None],
+                "eps": [1e-6, 0.0, -1.0, math.nan, "x", None],
                 "max_iter": [1, 20, 0, -1, 1.5, "x", None, True],
             }
         )
@@ -136,5 +136,5 @@ def algorithm_call(draw: st.DrawFn) -> Call:
             )
         return getattr(algorithms, kind)(lambda x: x - 1, g, x0, step, **more)
 
-    names = ["x0", "step", "tol", "max_iter", "rho", "tau", "sigma"]
+    names = ["x0", "step", "eps", "max_iter", "rho", "tau", "sigma"]
     return names, call, (x0, step), {}

@@ -80,7 +80,7 @@ class OracleStrategy:
         return False
 
     def forward(self, problem: Problem, c: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """X [*batch, *shape], status [*batch], and tensors [*batch, ...] kept for `backward`."""
+        """A triple: x [*batch, *shape], status [*batch], tensors [*batch, ...] for `backward`."""
         return *problem.solve_once(c), ()
 
     def backward(

@@ -348,4 +348,7 @@ def program_strategy(name: str, gradient: Any) -> GradientStrategy | None:
             f"{name}: {type(gradient).__name__} is a strategy for oracles: use "
             f"OracleLayer(QPOracle(...) or LPOracle(...), gradient={type(gradient).__name__}(...))"
         )
-    raise TypeError(f"{name}: gradient must be Implicit() or LPGD(...), got {gradient!r}")
+    raise TypeError(
+        f"{name}: gradient must be Implicit(), LPGD(...), Blackbox(...) or Smoothed(...), "
+        f"got {gradient!r}"
+    )

@@ -61,7 +61,7 @@ class Problem:
         mask: Tensor | None = None,
         call: Callable[..., Any] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """X [k, *batch, *shape] and status [k, *batch] for costs [k, *batch, *shape], in one call.
+        """Solve for costs [k, *batch, *shape] in one call: x, of that shape, status [k, *batch].
 
         `mask` [*batch]: the items that matter; others may come back as zeros. `call` takes the
         place of the oracle's `solve`.
@@ -84,7 +84,7 @@ class Problem:
         return x.reshape(costs.shape), status.reshape(costs.shape[0], *mask.shape)
 
     def solve_once(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """X [*batch, *shape] and status [*batch], with the `objective` that goes with them."""
+        """Solve for costs [*batch, *shape]: x and status [*batch]; `objective` goes with them."""
         x, status = self.solve(c.unsqueeze(0))
         self.objective = None if self._objective is None else self._objective[0]
         return x[0], status[0]
@@ -99,8 +99,14 @@ class Problem:
         return value.expand(*batch, *core).reshape(-1, *core)[index]
 
     def _checked(self, solution: Any, costs: Tensor) -> tuple[Tensor, Tensor]:
-        x, status, self._objective = solution.x, solution.status, solution.objective
         name = type(self.oracle).__name__
+        try:
+            x, status, self._objective = solution.x, solution.status, solution.objective
+        except AttributeError:
+            raise TypeError(
+                f"{name}.solve must return an OracleSolution(x, objective, status), got "
+                f"{type(solution).__name__}"
+            ) from None
         if x.shape != costs.shape:
             raise ValueError(
                 f"{name}: solutions must have the shape of the costs, {list(costs.shape)}, got "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from enum import Enum
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lpgd_native._warning import warn
 from lpgd_native.gradients import GradientStrategy
 from lpgd_native.qp import DEFAULT_EPS, QPSolution, solve_qp
 from lpgd_native.status import Status
@@ -115,11 +115,9 @@ class QPFunction:
         if self.verbose >= 0:
             failed = int((found.status != Status.OK).sum())
             if failed:
-                warnings.warn(
+                warn(
                     f"QPFunction: {failed} of {found.status.numel()} problems have no solution "
-                    "(their gradient is zero); see .last.status",
-                    RuntimeWarning,
-                    stacklevel=2,
+                    "(their gradient is zero); see .last.status"
                 )
         return found.x if found.x.dim() == 2 else found.x.unsqueeze(0)
 

@@ -96,6 +96,8 @@ def run(
             )
         except ModuleNotFoundError as error:
             say(f"no picture: {error}")
+        except FileNotFoundError as error:  # runs from an archive come without their networks
+            say(f"no picture of phantoms, the network {error.filename} is not there")
     return written
 
 

@@ -1,17 +1,20 @@
-"""The options that all studies of `runs` have, and how one is started from them."""
+"""Commands of the studies of `runs`: options that all have, and those of one study."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import shlex
+import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from lpgd_native.cli.console import output_option
+from lpgd_native.cli.console import Json, Quick, Seed, Threads, output_option
 
-__all__ = ["Epochs", "Full", "Output", "Report", "Seeds", "Tensorboard", "run_study"]
+__all__ = ["study_command"]
 
 Output = Annotated[
     Path | None, output_option("Folder of runs, tables, picture (default: the study's name).")
@@ -29,7 +32,59 @@ Report = Annotated[
 ]
 
 
-def run_study(
+def study_command(module: str) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., int]]:
+    """Makes the command of the study in `module` of a function of the options it has alone.
+
+    The function returns them by the names that the study's settings know. The command has its
+    docstring, and makes the runs that are not in the folder yet, then the tables.
+    """
+
+    def decorate(own: Callable[..., dict[str, Any]]) -> Callable[..., int]:
+        def command(
+            output: Output = None,
+            full: Full = False,
+            quick: Quick = False,
+            seeds: Seeds = None,
+            seed: Seed = 0,
+            epochs: Epochs = None,
+            threads: Threads = None,
+            tensorboard: Tensorboard = False,
+            report: Report = False,
+            as_json: Json = False,
+            **extra: Any,
+        ) -> int:
+            return _run(
+                module,
+                output,
+                quick=quick,
+                full=full,
+                seeds=seeds,
+                seed=seed,
+                threads=threads,
+                tensorboard=tensorboard,
+                report=report,
+                as_json=as_json,
+                extra={"epochs": epochs, **own(**extra)},
+            )
+
+        hints = [typing.get_type_hints(each, include_extras=True) for each in (command, own)]
+        *shared, _ = inspect.signature(command).parameters.values()
+        options = [
+            p.replace(annotation=hint[p.name])
+            for parameters, hint in zip(
+                (shared, inspect.signature(own).parameters.values()), hints, strict=True
+            )
+            for p in parameters
+        ]
+        command.__signature__ = inspect.Signature(options, return_annotation=int)  # type: ignore[attr-defined]
+        command.__annotations__ = {**{p.name: p.annotation for p in options}, "return": int}
+        command.__doc__, command.__module__ = own.__doc__, own.__module__
+        return command
+
+    return decorate
+
+
+def _run(
     module: str,
     output: Path | None,
     *,
@@ -41,9 +96,8 @@ def run_study(
     tensorboard: bool,
     report: bool,
     as_json: bool,
-    **extra: Any,
+    extra: dict[str, Any],
 ) -> int:
-    """Make the runs that are not in the folder yet, then the tables; the exit status."""
     from lpgd_native.experiments import runs
 
     if quick and full:

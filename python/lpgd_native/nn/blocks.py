@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lpgd_native.convolution import conv_prelu
+from lpgd_native.proximal import Function
 
 __all__ = ["ConvBlock", "ProxBlock"]
 
@@ -28,6 +29,15 @@ class ConvBlock:
 
     Defaults of DuNets-RMA: kernel 3, zero padding, 32 channels, PReLU with one slope a layer,
     torch's initial values; primal blocks have 4 convolutions, dual blocks 3.
+
+    Args:
+        width: channels between the convolutions
+        depth: number of convolutions
+        kernel: their size, odd, in each of the one or two dimensions of a signal
+        activation: "prelu", "relu", "tanh", "silu" or "leaky_relu"
+
+    Raises:
+        ValueError: another activation, sizes below 1, an even kernel.
     """
 
     width: int = 32
@@ -82,14 +92,26 @@ class ProxBlock:
 
     Args:
         prox: [B, *domain] to [B, *domain]: any function, or an ``nn.Module``, whose parameters are
-            learned (and shared by the iterations)
+            learned (and shared by the iterations). Or an object f of `lpgd_native.proximal`, which
+            stands for its prox at the step size, x_t = argmin_x 1/2 ||x - (x_{t-1} - tau v_t)||^2
+            + tau f(x).
         tau: the step size
         learned: make tau a parameter of each iteration that starts there
+
+    Raises:
+        TypeError: prox can't be called.
     """
 
-    prox: Callable[[Tensor], Tensor]
+    prox: Callable[[Tensor], Tensor] | Function
     tau: float = 1.0
     learned: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.prox):
+            raise TypeError(
+                "ProxBlock: prox must be a function, a module or an object of "
+                f"lpgd_native.proximal, got {type(self.prox).__name__}"
+            )
 
 
 class Correction(nn.Module):
@@ -119,11 +141,17 @@ class ProxStep(nn.Module):
             self.register_buffer("tau", tau)
 
     def forward(self, x: Tensor, v: Tensor) -> Tensor:
-        return self.prox(x[:, 0] - self.tau * v).unsqueeze(1)
+        point = x[:, 0] - self.tau * v
+        if isinstance(self.prox, Function):
+            return self.prox.prox(point, self.tau).unsqueeze(1)
+        return self.prox(point).unsqueeze(1)
 
 
 def make_update(
-    block: ConvBlock | ProxBlock | Callable[[Tensor], Tensor], channels: int, dims: int, name: str
+    block: ConvBlock | ProxBlock | Function | Callable[[Tensor], Tensor],
+    channels: int,
+    dims: int,
+    name: str,
 ) -> nn.Module:
     """The module (x, v) -> x of one iteration; a bare function is a prox with tau = 1."""
     if isinstance(block, ConvBlock):

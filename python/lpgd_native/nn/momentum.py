@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from lpgd_native._momentum_ops import DEVICES
 from lpgd_native.momentum import (
     Tape,
     gru_momentum_sequence,
@@ -225,7 +226,7 @@ class _Recurrent(Momentum):
             slot.cell not in ("lstm", "gru")
             or slot.mode != "step"
             or slot.per_coordinate
-            or like.device.type != "cpu"
+            or like.device.type not in DEVICES
             or self.weights[0].dtype not in (torch.float32, torch.float64)
             or not torch.is_grad_enabled()
             or not any(w.requires_grad for w in self.weights)
@@ -278,7 +279,7 @@ class _Recurrent(Momentum):
         return v, (h, *gradients)
 
     def _plain(self, g: Tensor, state: State) -> tuple[Tensor, State]:
-        """H' = tanh(W g + U h + b), or without the tanh."""
+        """The state h' = tanh(W g + U h + b), or without the tanh."""
         sequence = (*state[1:], g) if self.slot.mode == "history" else (g,)
         weights, states = self.weights, list(state[0].unbind(0))
         for x in sequence:
@@ -300,7 +301,8 @@ class _Recurrent(Momentum):
 class DenseMap:
     """v_t = W_2 tanh(W_1 g_t + b_1) + b_2: dense mixing of all coordinates without a memory.
 
-    The control that tells memory from mixing: an LSTM's momentum is of the same form.
+    The control that tells memory from mixing: an LSTM's momentum is of the same form. `hidden` is
+    the number of rows of W_1.
     """
 
     hidden: int = 50
@@ -327,7 +329,7 @@ class ConvolutionalMemory:
     """(v_t, s_t) = CNN([x || g_t || s_{t-1}]), s_t through a ReLU, s_0 = 0.
 
     The memory of the learned gradient method (Adler & Oktem, arXiv 1704.04058), with `channels`
-    channels; the same weights at every iteration.
+    channels, by the network that `block` describes; the same weights at every iteration.
     """
 
     channels: int = 5

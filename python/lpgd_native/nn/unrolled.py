@@ -19,10 +19,11 @@ from lpgd_native.momentum import Tape
 from lpgd_native.nn.blocks import ConvBlock, ProxBlock, make_update
 from lpgd_native.nn.momentum import Momentum, NoMomentum
 from lpgd_native.operators import Operator
+from lpgd_native.proximal import Function
 
 __all__ = ["LearnedPrimalDual", "LearnedProximalGradient"]
 
-Block = ConvBlock | ProxBlock | Callable[[Tensor], Tensor]
+Block = ConvBlock | ProxBlock | Function | Callable[[Tensor], Tensor]
 
 
 class Slot(Protocol):
@@ -47,7 +48,8 @@ class _Unrolled(nn.Module):
         super().__init__()
         if not isinstance(operator, Operator):
             raise TypeError(
-                f"{self._name}: operator must be an Operator, got {type(operator).__name__}"
+                f"{self._name}: operator must be an Operator (TorchOperator makes one of a torch "
+                f"function), got {type(operator).__name__}"
             )
         if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
             raise ValueError(f"{self._name}: iterations must be at least 1, got {iterations!r}")
@@ -140,13 +142,13 @@ class LearnedProximalGradient(_Unrolled):
         iterations: T
         momentum: the slot; its weights are the same in all iterations
         block: B_t. A `ConvBlock`; or a prox, learned or fixed (any function [B, *domain] to
-            [B, *domain], or a `ProxBlock`): then x_t = prox(x_{t-1} - tau v_t).
+            [B, *domain], an object of `lpgd_native.proximal`, or a `ProxBlock` of either): then
+            x_t = prox(x_{t-1} - tau v_t).
         channels: of x; the first is the reconstruction
         shared: one B for all iterations, in place of T
         differentiable_physics: let gradients through g_t; by default it is a constant for autograd
         checkpoint: keep only every k-th iteration for the backward pass and compute the others
-        again.
-            True: k = ceil(sqrt(T)), memory O(sqrt(T)).
+            again. True: k = ceil(sqrt(T)), memory O(sqrt(T)).
 
     The call takes y [B, *range] and the start x0 [B, *domain] (default zeros), and returns x_T
     [B, *domain]; with ``iterates=True`` all of x_0, ..., x_T [T + 1, B, *domain].

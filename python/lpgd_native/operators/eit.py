@@ -41,8 +41,10 @@ class EIT(Operator):
       of the boundary, U_l = u + z_l x du/dn on it, and its current is the integral of x du/dn.
 
     Sparse Cholesky factors in C++, a register of samples at a time, samples shared out over torch's
-    threads; computed in float64 whatever the dtype. The gradient is the adjoint's, J is formed only
-    by `jacobian`. Twice differentiable in x and in the contact impedances.
+    threads, or on a CUDA device (a sample a block, without waiting for the device, except that
+    `validate` and `throw` look at numbers there); computed in float64 whatever the dtype. The
+    gradient is the adjoint's, J is formed only by `jacobian`. Twice differentiable in x and in the
+    contact impedances.
 
     Args:
         mesh: with `Mesh.electrodes` for point electrodes, `Mesh.arcs` for the complete model; None:
@@ -59,8 +61,8 @@ class EIT(Operator):
         validate: look at x (default): ValueError with index and value where it is not positive or
             not finite. False, under ``torch.compile`` or ``torch.func``: such an item has status
             NUMERICAL_ERROR, voltages nan, derivative zero, and no other item is touched.
-        method: "sparse", or "dense": batched Cholesky factors of torch; None: sparse on CPU, dense
-            on other devices
+        method: "sparse", or "dense": batched Cholesky factors of torch; None: sparse where there
+            are kernels (CPU, and CUDA where it was built), dense on other devices
 
     Raises:
         ValueError: a pattern that does not sum to zero, no voltage left, contact impedances that
@@ -72,6 +74,8 @@ class EIT(Operator):
 
     coefficients: Tensor
     plan: Tensor
+    links: Tensor
+    factor: Tensor
     drives: Tensor
     measured: Tensor
     pairs: Tensor
@@ -114,10 +118,12 @@ class EIT(Operator):
         super().__init__((len(mesh.triangles),), (len(pairs),))
         self.mesh, self.minimum, self.validate, self.method = mesh, minimum, validate, method
         self.electrodes = count
-        self._dense = DenseEit(plan)
+        self._dense = DenseEit(plan, count)
         buffers = {
             "coefficients": plan.coefficients,
             "plan": plan.plan,
+            "links": plan.links,
+            "factor": plan.factor,
             "drives": torch.from_numpy(drives),
             "measured": torch.from_numpy(measured),
             "pairs": torch.from_numpy(pairs),
@@ -286,15 +292,16 @@ class EIT(Operator):
     # helpers
 
     @property
-    def _mesh(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        return self.coefficients, self.plan, self.drives, self.measured, self.pairs
+    def _mesh(self) -> tuple[Tensor, ...]:
+        arrays = (self.coefficients, self.plan, self.links, self.factor)
+        return (*arrays, self.drives, self.measured, self.pairs)
 
     @property
     def _patterns(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.drives, self.measured, self.pairs
 
     def _sparse(self, x: Tensor) -> bool:
-        return (x.device.type == "cpu") if self.method is None else self.method == "sparse"
+        return _has_kernels(x.device.type) if self.method is None else self.method == "sparse"
 
     def _linearise(self, x: Tensor, validate: bool | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """J [B, m, T], F [B, m] and status [B] of x."""
@@ -321,8 +328,8 @@ class EIT(Operator):
             if not (x.dtype.is_floating_point and torch.is_autocast_enabled(x.device.type)):
                 raise TypeError(f"EIT: x must be float32 or float64, got {x.dtype}")
             x = x.float()
-        if self.method == "sparse" and x.device.type != "cpu":
-            raise ValueError(f"EIT: method='sparse' is for the CPU, x is on {x.device}")
+        if self.method == "sparse" and not _has_kernels(x.device.type):
+            raise ValueError(f"EIT: method='sparse' has no kernels here for x on {x.device}")
         if self.minimum is not None:
             x = torch.where(x >= self.minimum, x, torch.where(x.isnan(), x, self.minimum))
         if (self.validate if validate is None else validate) and not _traced(x):
@@ -365,6 +372,13 @@ class EIT(Operator):
                 value = float(contact[tuple(where)])
                 raise ValueError(f"EIT: contact{where} = {value:g} is not positive and finite")
         return contact
+
+
+_HAS_CUDA: bool = torch._C._dispatch_has_kernel_for_dispatch_key("lpgd::eit_forward", "CUDA")
+
+
+def _has_kernels(device: str) -> bool:
+    return device == "cpu" or (device == "cuda" and _HAS_CUDA)
 
 
 def _traced(x: Tensor) -> bool:

@@ -75,7 +75,7 @@ class LinearOperator(Operator):
     def convolution(
         kernel: Tensor, domain: Sequence[int], *, stride: int = 1, padding: int = 0
     ) -> Operator:
-        """Y = kernel * x (correlation, as torch's), one channel, x with 1 or 2 dimensions."""
+        """An operator kernel * x (correlation, as torch's), one channel, x of 1 or 2 dimensions."""
         return _Convolution(kernel, domain, stride, padding)
 
 

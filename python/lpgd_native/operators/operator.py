@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -41,7 +42,10 @@ class Operator(nn.Module):
 
     def apply_jacobian(self, x: Tensor, dx: Tensor) -> Tensor:
         """J(x) dx, shapes being checked."""
-        moved: Tensor = torch.func.jvp(self.apply_operator, (x,), (dx,))[1]
+        # forward mode does not take what broadcasting has expanded
+        moved: Tensor = torch.func.jvp(self.apply_operator, (x.contiguous(),), (dx.contiguous(),))[
+            1
+        ]
         return moved
 
     def home(self) -> Tensor | None:
@@ -83,6 +87,83 @@ class Operator(nn.Module):
             return self.vjp(x, self.apply_operator(x) - y)
         with torch.no_grad():
             return self.vjp(x, self.apply_operator(x) - y)
+
+    def norm(self, x: Tensor | None = None, *, eps: float = 1e-6, max_iter: int = 500) -> Tensor:
+        """Max ||J(x) d|| over ||d|| = 1: the largest singular value of J(x), one for every item.
+
+        By power iteration on J'J from a fixed random start, so it comes from below. For a linear F
+        its square is the Lipschitz constant of `gradient`, and ``1 / operator.norm() ** 2`` the
+        step of `lpgd_native.algorithms`.
+
+        Args:
+            x: [..., *domain]; None (for a linear F, whose J is the same everywhere): zeros.
+            eps: stop where no value grows by more than this share. A small gap between the first
+                two singular values takes long to resolve, but then either will do.
+            max_iter: products with J'J at most.
+
+        Returns:
+            [...] without a gradient.
+
+        Raises:
+            ValueError: x of another shape.
+        """
+        x = self._point(x)
+        with torch.no_grad():
+            d = self._direction(x, self.domain, 0)
+            size = self._lengths(d, self.domain)
+            last = torch.zeros_like(size)
+            for _ in range(max_iter):
+                d = d / self._over(size, self.domain).clamp(min=torch.finfo(x.dtype).tiny)
+                image = self.jvp(x, d)
+                value = self._lengths(image, self.range)
+                if bool((value - last <= eps * value).all()):
+                    break
+                last = value
+                d = self.vjp(x, image)
+                size = self._lengths(d, self.domain)
+            return value
+
+    def gradcheck(self, x: Tensor, *, rtol: float | None = None) -> bool:
+        """Whether `jvp` is the derivative of F at x, by differences, and `vjp` its transpose.
+
+        For the tests of an operator of your own: a wrong `apply_adjoint` trains a network to
+        something, without a word. (`Preconditioned` fails it by design.)
+
+        Args:
+            x: [..., *domain], a point where F is smooth.
+            rtol: allowed relative error. Default 1e-6 in float64, 1e-2 in float32, where
+                differences are coarse.
+
+        Returns:
+            True.
+
+        Raises:
+            ValueError: they differ; the message says which, and by how much.
+        """
+        self.check("x", x, self.domain)
+        rough = x.dtype != torch.float64
+        rtol = (1e-2 if rough else 1e-6) if rtol is None else rtol
+        with torch.no_grad():
+            dx = self._direction(x, self.domain, 0)
+            moved = self.jvp(x, dx)
+            step = torch.finfo(x.dtype).eps ** (1 / 3) * (1 + float(x.abs().max()))
+            difference = (self(x + step * dx) - self(x - step * dx)) / (2 * step)
+            dy = self._direction(moved, self.range, 1)
+            back = self.vjp(x, dy)
+            sides = float((moved * dy).sum()), float((dx * back).sum())
+        error, size = float((moved - difference).norm()), float(difference.norm())
+        if not error <= rtol * max(size, 1e-30):
+            raise ValueError(
+                f"{self._name}: jvp is not the derivative of F: ||J dx - difference|| = "
+                f"{error:.2g} with ||difference|| = {size:.2g}"
+            )
+        scale = float(moved.norm() * dy.norm() + dx.norm() * back.norm())
+        if not abs(sides[0] - sides[1]) <= rtol * max(scale, 1e-30):
+            raise ValueError(
+                f"{self._name}: vjp is not the transpose of jvp: <J dx, dy> = {sides[0]:.6g}, "
+                f"<dx, J'dy> = {sides[1]:.6g}"
+            )
+        return True
 
     def extra_repr(self) -> str:
         """Shapes and settings."""
@@ -154,6 +235,31 @@ class Operator(nn.Module):
     @staticmethod
     def _lead(tensor: Tensor, shape: torch.Size) -> torch.Size:
         return tensor.shape[: tensor.dim() - len(shape)]
+
+    def _point(self, x: Tensor | None) -> Tensor:
+        """The point, or zeros like the operator's own numbers."""
+        if x is not None:
+            return self.check("x", x, self.domain)
+        for tensor in itertools.chain(self.parameters(), self.buffers()):
+            if tensor.dtype.is_floating_point:
+                return tensor.new_zeros(self.domain)
+        return torch.zeros(self.domain)
+
+    def _direction(self, like: Tensor, shape: torch.Size, seed: int) -> Tensor:
+        """A random direction, always the same, for every item of `like` [..., *shape]."""
+        draw = torch.randn(
+            shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+        return draw.to(like).expand(*self._lead(like, shape), *shape)
+
+    def _lengths(self, tensor: Tensor, shape: torch.Size) -> Tensor:
+        """[...] the norms of [..., *shape]."""
+        out: Tensor = tensor.flatten(tensor.dim() - len(shape)).norm(dim=-1)
+        return out
+
+    @staticmethod
+    def _over(value: Tensor, shape: torch.Size) -> Tensor:
+        return value.reshape(*value.shape, *(1,) * len(shape))
 
     def _rows(self, tensor: Tensor, shape: torch.Size) -> Tensor:
         """[items, numbers]."""

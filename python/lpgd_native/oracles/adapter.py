@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import math
 import multiprocessing
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal, NamedTuple
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from lpgd_native._batching import flatten_batch
 from lpgd_native._strategies.base import largest_entries
+from lpgd_native._warning import warn
 from lpgd_native.oracles.protocol import OracleSolution
 from lpgd_native.status import Status
 
@@ -48,15 +48,26 @@ class FunctionOracle:
             fault are found. Default False.
         workers: of a pool that shares out items (batched: parts of the batch). Default 0: none.
         executor: ``"thread"`` for functions that release the GIL (most solvers in C++),
-            ``"process"`` for Python ones; fn and the instance must then be picklable, the workers
-            are started anew (spawn) and live until `close`.
+            ``"process"`` for Python ones; fn and the instance must then be picklable (a function
+            at the top of a module, no lambda), the script's own work stand behind ``if __name__ ==
+            "__main__":`` as always with spawn, and the workers live until `close`.
         numpy: hand over numpy arrays (default) or, with False, CPU tensors as they are; what comes
             back may be either.
         instance_dims: how many trailing dimensions make one item of each argument of the instance:
             ``{"weights": 1}`` makes weights [..., k] batched. Others go to fn whole.
 
     Raises:
-        TypeError: fn can't be called. ValueError: settings out of range.
+        TypeError: fn can't be called.
+        ValueError: settings out of range; in the call, fn returns something that has not the shape
+            of what it was given.
+
+    Example::
+
+        def assignment(c):                           # numpy [n, n] in, 0/1 numpy [n, n] out
+            x = np.zeros_like(c)
+            x[scipy.optimize.linear_sum_assignment(c)] = 1
+            return x
+        layer = OracleLayer(FunctionOracle(assignment, event_dim=2, workers=4))
     """
 
     def __init__(
@@ -119,7 +130,7 @@ class FunctionOracle:
         if failed:
             status = torch.where((status == Status.OK) & ~good, int(Status.NUMERICAL_ERROR), status)
             points = torch.where(good.reshape(count, *(1,) * dims), points, 0.0)
-        self._tell(errors, count)
+        self._tell(errors, count, event)
         points, status = points.to(c.device), status.to(c.device)
         value = torch.linalg.vecdot(costs.flatten(-dims), points.flatten(-dims))
         value = torch.where(status == Status.OK, value, torch.nan) if failed else value
@@ -204,14 +215,15 @@ class FunctionOracle:
                 self._pool = concurrent.futures.ProcessPoolExecutor(self.workers, context)
         return self._pool
 
-    def _tell(self, errors: list[BaseException], count: int) -> None:
+    def _tell(self, errors: list[BaseException], count: int, event: Sequence[int]) -> None:
         self.first_error = errors[0] if errors else None
         if errors:
-            warnings.warn(
+            sizes = ", ".join(map(str, event))
+            given = f"a batch of costs [N, {sizes}]" if self.batched else f"a cost [{sizes}]"
+            warn(
                 f"FunctionOracle: fn raised for {len(errors)} of {count} items, first "
-                f"{type(errors[0]).__name__}: {errors[0]}",
-                RuntimeWarning,
-                stacklevel=3,
+                f"{type(errors[0]).__name__}: {errors[0]} (fn was given {given}; event_dim = "
+                f"{self.event_dim})"
             )
 
 
@@ -219,7 +231,14 @@ def _tensor(value: Any) -> Tensor:
     """What fn returned; read-only arrays, which torch warns of, are copied."""
     if isinstance(value, Tensor):
         return value.detach().cpu()
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+        array = array if array.dtype.kind in "biuf" else array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "FunctionOracle: fn must return x as an array, a tensor or numbers, got "
+            f"{type(value).__name__}"
+        ) from None
     plain = array.flags.writeable and all(step >= 0 for step in array.strides)
     return torch.from_numpy(array if plain else array.copy())
 

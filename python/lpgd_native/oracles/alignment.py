@@ -49,7 +49,11 @@ def time_warping(
 
 @dataclass(frozen=True)
 class TimeWarping:
-    """The oracle of `time_warping`: costs [..., n, m]."""
+    """argmin_x <c, x> over the masks x of alignments: `time_warping`, as an oracle.
+
+    Args:
+        window: as in `time_warping`; costs c are [..., n, m].
+    """
 
     window: int | None = None
     event_dim = 2

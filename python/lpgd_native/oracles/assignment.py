@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lpgd_native._oracle_ops import answer, check_costs, no_instance, on_cpu
+from lpgd_native._oracle_ops import answer, check_costs, kernel_device, no_instance
 from lpgd_native._prox_checks import compute_dtype, result_dtype
 from lpgd_native.oracles.protocol import OracleSolution
 from lpgd_native.status import raise_on_failure
@@ -36,7 +36,7 @@ class AssignmentColumns(NamedTuple):
 def _call(name: str, costs: Any, mask: bool) -> tuple[Tensor, tuple[int, ...], tuple[Tensor, ...]]:
     costs = check_costs(name, costs, 2)
     lead = tuple(costs.shape[:-2])
-    work = on_cpu(costs.to(compute_dtype(costs)))
+    work = costs.to(kernel_device(costs), compute_dtype(costs))
     if len(lead) != 1:
         work = work.reshape(math.prod(lead), *costs.shape[-2:])
     return costs, lead, torch.ops.lpgd.oracle_assignment(work.contiguous(), mask)
@@ -48,7 +48,7 @@ def linear_assignment(costs: Tensor, *, throw: bool = False) -> OracleSolution:
     costs: [..., n, m]; +inf forbids a pair. Where n > m, every column gets a row of its own
     instead. Shortest augmenting paths after Jonker and Volgenant (1987), in float64 inside. Among
     equally good assignments the one returned depends on the costs alone: not on the batch, on
-    threads or on the machine. No gradient: `OracleLayer` gives one.
+    threads, on the machine or on the device. No gradient: `OracleLayer` gives one.
 
     An item with a NaN or -inf has status NUMERICAL_ERROR, one without an assignment
     PRIMAL_INFEASIBLE; x is zero there. `throw` raises `SolverError` instead.
@@ -91,7 +91,10 @@ def assignment_columns(costs: Tensor, *, throw: bool = False) -> AssignmentColum
 
 @dataclass(frozen=True)
 class LinearAssignment:
-    """The oracle of `linear_assignment`: costs [..., n, m]."""
+    """argmin_x <c, x> over assignments x of rows to columns: `linear_assignment`, as an oracle.
+
+    Costs c are [..., n, m].
+    """
 
     event_dim = 2
 

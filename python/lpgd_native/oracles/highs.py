@@ -13,7 +13,8 @@ from torch import Tensor
 from lpgd_native import _highs
 from lpgd_native._batching import flatten_batch
 from lpgd_native._oracle_ops import answer, check_costs
-from lpgd_native._qp_highs import MAX_ITER, _program
+from lpgd_native._qp_highs import MAX_ITER
+from lpgd_native._qp_highs_program import program_of
 from lpgd_native.oracles.protocol import OracleSolution
 from lpgd_native.status import Status
 
@@ -162,7 +163,7 @@ class HighsOracle:
         n, batch = c.shape[-1], math.prod(lead)
         flat = {k: flatten_batch(value, _RANKS[k], lead) for k, value in data.items()}
         costs = c.to("cpu", torch.float64).expand(*lead, n).reshape(batch, n).contiguous()
-        program = _program(
+        program = program_of(
             (None, costs, *(flat.get(k) for k in _RANKS)),
             batch,
             _whole(self.integrality, n),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from lpgd_native._strategies.base import OracleStrategy, largest_entries
 from lpgd_native._strategies.lpgd import LPGD
 from lpgd_native._strategies.problem import Problem
+from lpgd_native._warning import warn
 from lpgd_native.oracles.adapter import FunctionOracle
 from lpgd_native.oracles.protocol import Oracle, OracleSolution
 from lpgd_native.status import SolverError, fallbacks_in, raise_on_failure
@@ -158,7 +158,8 @@ def checked_costs(name: str, oracle: Any, c: Any, instance: dict[str, Any]) -> T
     size = oracle.event_dim
     if c.dim() < size:
         raise ValueError(
-            f"{name}: c must be [..., {size} dimensions of a cost], got {list(c.shape)}"
+            f"{name}: c must have the {size} dimension(s) of a cost (the oracle's event_dim), "
+            f"got {list(c.shape)}"
         )
     ranks: dict[str, int] = getattr(oracle, "instance_dims", {})
     batch = c.shape[: c.dim() - size]
@@ -348,8 +349,4 @@ class _Backward(torch.autograd.Function):
 
 def _warn_of_fallbacks(name: str, status: Tensor) -> None:
     if status.device.type == "cpu" and (told := fallbacks_in(status)):
-        warnings.warn(
-            f"{name}: the oracle had no solution for perturbed costs: {told}.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warn(f"{name}: the oracle had no solution for perturbed costs: {told}.")

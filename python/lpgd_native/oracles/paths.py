@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpgd_native._oracle_graphs import edge_tensor, node
-from lpgd_native._oracle_ops import check_costs, no_instance, solve
+from lpgd_native._oracle_graphs import GraphPlan, edge_tensor, node
+from lpgd_native._oracle_ops import check_costs, kernel_device, no_instance, solve
 from lpgd_native.oracles.protocol import OracleSolution
 
 __all__ = [
@@ -80,7 +80,12 @@ def grid_shortest_path(
 
 @dataclass(frozen=True)
 class GridShortestPath:
-    """The oracle of `grid_shortest_path`: costs [..., height, width]."""
+    """argmin_x <c, x> over the masks x of paths on a grid: `grid_shortest_path`, as an oracle.
+
+    Args:
+        neighbours, source, target, clamp: as in `grid_shortest_path`; costs c are
+            [..., height, width].
+    """
 
     neighbours: int = 8
     source: tuple[int, int] = (0, 0)
@@ -167,7 +172,7 @@ class DagShortestPath:
         self.source = node(name, "source", source, self.nodes)
         self.target = node(name, "target", target, self.nodes)
         order = torch.tensor(_topological(name, self.edges.tolist(), self.nodes), dtype=torch.int64)
-        self._plan = torch.stack([*self.edges[order].T, order]).contiguous()
+        self._plan = GraphPlan(torch.stack([*self.edges[order].T, order]).contiguous())
 
     def __repr__(self) -> str:
         return (
@@ -184,8 +189,8 @@ class DagShortestPath:
             raise ValueError(
                 f"{name}: costs must be [..., {len(self.edges)}], one an edge, got {list(c.shape)}"
             )
-        op = torch.ops.lpgd.oracle_dag_path
-        return solve(name, op, c, 1, self._plan, self.nodes, self.source, self.target, throw=throw)
+        graph = self._plan.on(kernel_device(c)), self.nodes, self.source, self.target
+        return solve(name, torch.ops.lpgd.oracle_dag_path, c, 1, *graph, throw=throw)
 
 
 def dag_shortest_path(

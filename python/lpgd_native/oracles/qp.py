@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lpgd_native._qp_checks import check_shapes
-from lpgd_native._qp_tensors import check_mask, check_tensors
+from lpgd_native._qp_tensors import bound_of, check_mask, check_tensors, is_number
 from lpgd_native.oracles._entropic import entropic_program
 from lpgd_native.oracles.protocol import OracleSolution
 from lpgd_native.qp import QPSolution, solve_lp, solve_qp
@@ -23,13 +23,15 @@ class _ProgramOracle(nn.Module):
     event_dim: int = 1
     instance_dims: ClassVar[dict[str, int]] = {"G": 2, "h": 1, "A": 2, "b": 1, "lb": 1, "ub": 1}
 
-    def __init__(self, blocks: dict[str, Tensor | None], settings: dict[str, Any]) -> None:
+    def __init__(self, blocks: dict[str, Any], settings: dict[str, Any]) -> None:
         super().__init__()
         for name, value in blocks.items():
             if isinstance(value, nn.Parameter):
                 self.register_parameter(name, value)
             elif value is None or isinstance(value, Tensor):
                 self.register_buffer(name, value)
+            elif name in ("lb", "ub") and is_number(value):
+                setattr(self, name, value)
             else:
                 raise TypeError(
                     f"{type(self).__name__}: {name} must be a torch.Tensor, "
@@ -51,7 +53,10 @@ class _ProgramOracle(nn.Module):
 
     def solve(self, c: Tensor, **instance: Any) -> OracleSolution:
         """The minimisers for costs c [..., n], without gradient."""
-        blocks = {name: t.detach() for name, t in self.instance_of(**instance).items()}
+        blocks = {
+            name: t.detach() if isinstance(t, Tensor) else t
+            for name, t in self.instance_of(**instance).items()
+        }
         with torch.no_grad():
             return self._program(c.detach(), blocks, None)
 
@@ -63,17 +68,17 @@ class _ProgramOracle(nn.Module):
         """As `solve`."""
         return self.solve(c, **instance)
 
-    def _program(self, c: Tensor, blocks: dict[str, Tensor], gradient: Any) -> OracleSolution:
+    def _program(self, c: Tensor, blocks: dict[str, Any], gradient: Any) -> OracleSolution:
         solution = self._solve(c, blocks, gradient)
         ok = solution.status == Status.OK
         x = torch.where(ok.unsqueeze(-1), solution.x, 0.0)
         value = self._value(c.detach(), blocks, x.detach())
         return OracleSolution(x, torch.where(ok, value, torch.nan), solution.status)
 
-    def _solve(self, c: Tensor, blocks: dict[str, Tensor], gradient: Any) -> QPSolution:
+    def _solve(self, c: Tensor, blocks: dict[str, Any], gradient: Any) -> QPSolution:
         raise NotImplementedError
 
-    def _value(self, c: Tensor, blocks: dict[str, Tensor], x: Tensor) -> Tensor:
+    def _value(self, c: Tensor, blocks: dict[str, Any], x: Tensor) -> Tensor:
         return (c * x).sum(-1)
 
 
@@ -87,7 +92,7 @@ class LPOracle(_ProgramOracle):
     the blocks have gradients as well; with `CombOpt`, G and h.
 
     Args:
-        G, h, A, b, lb, ub: as in `solve_lp`.
+        G, h, A, b, lb, ub: as in `solve_lp`; lb and ub may be numbers.
         integrality: [n] bool, the x_i that are whole numbers.
         method, eps, max_iter, elastic, elastic_penalty: as in `solve_lp`. ``"highs"`` gives
             vertices, ``"ipm"`` where a minimiser is not unique a point inside their set.
@@ -104,8 +109,8 @@ class LPOracle(_ProgramOracle):
         h: Tensor | None = None,
         A: Tensor | None = None,
         b: Tensor | None = None,
-        lb: Tensor | None = None,
-        ub: Tensor | None = None,
+        lb: Tensor | float | None = None,
+        ub: Tensor | float | None = None,
         *,
         integrality: Tensor | None = None,
         method: str = "auto",
@@ -133,7 +138,8 @@ class LPOracle(_ProgramOracle):
         The objective returned is <c, x>.
         """
         blocks = self.instance_of(**instance)
-        A, b, lb, ub = (blocks.get(name) for name in ("A", "b", "lb", "ub"))
+        A, b = blocks.get("A"), blocks.get("b")
+        lb, ub = (bound_of(blocks.get(name), c) for name in ("lb", "ub"))
         plain = "G" not in blocks and (ub is None or bool(torch.isinf(ub).all()))
         if A is None or b is None or lb is None or not plain or bool((lb != 0).any()):
             raise ValueError(
@@ -153,7 +159,7 @@ class LPOracle(_ProgramOracle):
         value = torch.where(ok, (c * x).detach().sum(-1), torch.nan)
         return OracleSolution(x, value, status)
 
-    def _solve(self, c: Tensor, blocks: dict[str, Tensor], gradient: Any) -> QPSolution:
+    def _solve(self, c: Tensor, blocks: dict[str, Any], gradient: Any) -> QPSolution:
         given: dict[str, Any] = {**blocks, **self._settings}
         return solve_lp(c, gradient=gradient, integrality=self.integrality, **given)
 
@@ -181,8 +187,8 @@ class QPOracle(_ProgramOracle):
         h: Tensor | None = None,
         A: Tensor | None = None,
         b: Tensor | None = None,
-        lb: Tensor | None = None,
-        ub: Tensor | None = None,
+        lb: Tensor | float | None = None,
+        ub: Tensor | float | None = None,
         *,
         method: str = "auto",
         eps: float | None = None,
@@ -200,13 +206,14 @@ class QPOracle(_ProgramOracle):
         blocks = {"P": P, "G": G, "h": h, "A": A, "b": b, "lb": lb, "ub": ub}
         super().__init__(blocks, settings)
 
-    def _solve(self, c: Tensor, blocks: dict[str, Tensor], gradient: Any) -> QPSolution:
+    def _solve(self, c: Tensor, blocks: dict[str, Any], gradient: Any) -> QPSolution:
         given: dict[str, Any] = {**blocks, **self._settings}
         return solve_qp(given.pop("P", None), c, gradient=gradient, **given)
 
-    def _value(self, c: Tensor, blocks: dict[str, Tensor], x: Tensor) -> Tensor:
+    def _value(self, c: Tensor, blocks: dict[str, Any], x: Tensor) -> Tensor:
         value = (c * x).sum(-1)
         if "P" not in blocks:
             return value
-        quadratic = (x.unsqueeze(-2) @ blocks["P"].detach() @ x.unsqueeze(-1)).flatten(-2)
+        P: Tensor = blocks["P"].detach()
+        quadratic = (x.unsqueeze(-2) @ P @ x.unsqueeze(-1)).flatten(-2)
         return value + 0.5 * quadratic.squeeze(-1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpgd_native._oracle_ops import check_costs, no_instance, on_cpu, solve
+from lpgd_native._oracle_ops import check_costs, kernel_device, no_instance, solve
 from lpgd_native._prox_checks import compute_dtype
 from lpgd_native.oracles.protocol import OracleSolution
 
@@ -40,7 +40,11 @@ def top_k(costs: Tensor, k: int, *, throw: bool = False) -> OracleSolution:
 
 @dataclass(frozen=True)
 class TopK:
-    """The oracle of `top_k`: costs [..., n]."""
+    """argmin_x <c, x> over x in {0, 1}^n with sum x = k: `top_k`, as an oracle.
+
+    Args:
+        k: how many of the costs c [..., n] are taken.
+    """
 
     k: int
     event_dim = 1
@@ -69,8 +73,9 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
     name = "ranking"
     costs = check_costs(name, costs, 1)
     n = costs.shape[-1]
+    device, dtype = kernel_device(costs), compute_dtype(costs)
     if values is None:
-        ordered = torch.arange(1, n + 1, dtype=compute_dtype(costs), device="cpu")
+        ordered = torch.arange(1, n + 1, dtype=dtype, device=device)
     else:
         if not isinstance(values, Tensor):
             raise TypeError(f"{name}: values must be a torch.Tensor, got {type(values).__name__}")
@@ -82,19 +87,23 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
         if not values.dtype.is_floating_point or values.layout != torch.strided:
             got = values.dtype if values.layout == torch.strided else values.layout
             raise TypeError(f"{name}: values must be a dense floating-point tensor, got {got}")
-        if values.device != costs.device:
+        if "meta" in (values.device.type, costs.device.type) and values.device != costs.device:
             raise ValueError(
-                f"{name}: values must be on the device of costs, {costs.device}, "
-                f"got {values.device}"
+                f"{name}: values must be on {costs.device} as costs are, got {values.device}"
             )
-        if values.device.type != "meta" and not bool(values.isfinite().all()):
+        # elsewhere looking would wait for the device
+        if values.device.type == "cpu" and not bool(values.isfinite().all()):
             raise ValueError(f"{name}: values must be finite")
-        ordered = torch.sort(on_cpu(values.detach()).to(compute_dtype(costs))).values
+        ordered = torch.sort(values.detach().to(device, dtype)).values
     return solve(name, torch.ops.lpgd.oracle_ranking, costs, 1, ordered, throw=throw)
 
 
 class Ranking:
-    """The oracle of `ranking`: costs [..., n]."""
+    """argmin_x <c, x> over the permutations x of `values`: `ranking`, as an oracle.
+
+    Args:
+        values: [n], in any order; None: (1, ..., n). Costs c are [..., n].
+    """
 
     event_dim = 1
 

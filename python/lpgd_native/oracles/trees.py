@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lpgd_native._oracle_graphs import edge_tensor
-from lpgd_native._oracle_ops import check_costs, no_instance, solve
+from lpgd_native._oracle_graphs import GraphPlan, edge_tensor
+from lpgd_native._oracle_ops import check_costs, kernel_device, no_instance, solve
 from lpgd_native.oracles.protocol import OracleSolution
 
 __all__ = ["SpanningTree", "spanning_tree"]
@@ -34,7 +34,7 @@ class SpanningTree:
 
     def __init__(self, edges: Sequence[Sequence[int]] | Tensor, nodes: int | None = None) -> None:
         self.edges, self.nodes = edge_tensor("SpanningTree", edges, nodes)
-        self._plan = self.edges.T.contiguous()
+        self._plan = GraphPlan(self.edges.T.contiguous())
 
     def __repr__(self) -> str:
         return f"SpanningTree({len(self.edges)} edges, {self.nodes} nodes)"
@@ -48,8 +48,8 @@ class SpanningTree:
             raise ValueError(
                 f"{name}: costs must be [..., {len(self.edges)}], one an edge, got {list(c.shape)}"
             )
-        op = torch.ops.lpgd.oracle_spanning_tree
-        return solve(name, op, c, 1, self._plan, self.nodes, throw=throw)
+        graph = self._plan.on(kernel_device(c)), self.nodes
+        return solve(name, torch.ops.lpgd.oracle_spanning_tree, c, 1, *graph, throw=throw)
 
 
 def spanning_tree(

@@ -1,4 +1,21 @@
-"""Batched proximal operators, argmin_p 1/2 ||p - x||^2 + f(p), and projections."""
+"""Batched proximal operators, argmin_p 1/2 ||p - x||^2 + f(p), and projections.
+
+Alike for all of them:
+
+- x is any batch; operators on vectors take those along `dim`, the last dimension unless told
+  otherwise, operators on matrices the last two. Separable operators act entry by entry.
+- Parameters are numbers, or tensors that broadcast against x; one a vector has size 1 along `dim`.
+  They have gradients, like x. In a step of a proximal algorithm multiply them by the step:
+  ``prox_l1(x, step * weight)``.
+- float32 and float64 come back as they are given. Half precision is computed in float32; under
+  autocast it stays float32.
+- TypeError: x that is no dense real floating-point tensor, a parameter that is neither a number nor
+  such a tensor. ValueError: a number out of range, shapes that don't fit, another device. A
+  parameter out of range in a tensor makes its row nan, and no other: looking would wait for a GPU.
+- Derivatives are exact, and at a kink the one that the docstring names. First derivatives, forward
+  mode, ``torch.func`` and ``torch.compile(fullgraph=True)`` work; a second derivative
+  raises (of `project_affine` and `prox_total_variation_2d`, made of torch's operations, it works).
+"""
 
 from lpgd_native.prox.iterations import project_birkhoff as project_birkhoff
 from lpgd_native.prox.iterations import prox_total_variation_2d as prox_total_variation_2d

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native._prox_checks import compute_dtype, parameter, result_dtype
+from lpgd_native._qp_checks import check_settings
 from lpgd_native.prox.matrices import _final, _finite, _matrix
 from lpgd_native.prox.projections import project_simplex
 from lpgd_native.prox.separable import prox_l1
@@ -16,18 +17,18 @@ __all__ = ["project_birkhoff", "prox_total_variation_2d"]
 
 
 @torch.library.custom_op("lpgd::project_birkhoff", mutates_args=())
-def _dykstra(x: Tensor, iterations: int, tolerance: float) -> tuple[Tensor, Tensor]:
+def _dykstra(x: Tensor, max_iter: int, eps: float) -> tuple[Tensor, Tensor]:
     """The projection of [..., n, n], and 1 where its entries are positive."""
     finite, broken = _finite(x)
     p = half = finite.clone()
     rows, columns = torch.zeros_like(p), torch.zeros_like(p)
-    for _ in range(iterations):
+    for _ in range(max_iter):
         half = project_simplex(p + rows, dim=-1)
         rows = p + rows - half
         after = project_simplex(half + columns, dim=-2)
         columns = half + columns - after
         moved, p = torch.maximum((after - p).abs(), (after - half).abs()), after
-        if bool((moved <= tolerance).all()):
+        if bool((moved <= eps).all()):
             break
     # an entry that either set holds at 0 is 0 in the limit
     positive = torch.minimum(p, half) > 0
@@ -35,14 +36,14 @@ def _dykstra(x: Tensor, iterations: int, tolerance: float) -> tuple[Tensor, Tens
 
 
 @_dykstra.register_fake
-def _(x: Tensor, iterations: int, tolerance: float) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, max_iter: int, eps: float) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(x)
 
 
 @_dykstra.register_vmap
-def _(info: Any, in_dims: Any, x: Tensor, iterations: int, tolerance: float) -> tuple[Any, Any]:
+def _(info: Any, in_dims: Any, x: Tensor, max_iter: int, eps: float) -> tuple[Any, Any]:
     x = x.movedim(in_dims[0], 0).contiguous()
-    return tuple(_dykstra(x, iterations, tolerance)), (0, 0)
+    return tuple(_dykstra(x, max_iter, eps)), (0, 0)
 
 
 def _birkhoff_slope(positive: Tensor, direction: Tensor) -> Tensor:
@@ -67,8 +68,8 @@ def _birkhoff_slope(positive: Tensor, direction: Tensor) -> Tensor:
 
 class _Birkhoff(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, iterations: int, tolerance: float) -> tuple[Tensor, Tensor]:
-        out, positive = torch.ops.lpgd.project_birkhoff(x, iterations, tolerance)
+    def forward(x: Tensor, max_iter: int, eps: float) -> tuple[Tensor, Tensor]:
+        out, positive = torch.ops.lpgd.project_birkhoff(x, max_iter, eps)
         return out, positive
 
     @staticmethod
@@ -95,21 +96,22 @@ class _BirkhoffWithJvp(_Birkhoff):
         return _birkhoff_slope(positive, tangent), None
 
 
-def project_birkhoff(x: Tensor, *, iterations: int = 500, tolerance: float | None = None) -> Tensor:
+def project_birkhoff(x: Tensor, *, eps: float | None = None, max_iter: int = 500) -> Tensor:
     """argmin_p ||p - x||_F over p >= 0 with rows and columns that sum to 1; x: [..., n, n].
 
     By Dykstra's algorithm, which alternates between simplex projections of the rows and of the
     columns and converges to the projection (Sinkhorn's scaling would give an entropic one). It
-    stops when no entry of any matrix moves by more than `tolerance` (default 1e-9, float32 1e-5),
-    or after `iterations`. The derivative is that of the projection, not of the iterations: on the
+    stops when no entry of any matrix moves by more than `eps` (default 1e-9, float32 1e-5), or
+    after `max_iter` rounds. The derivative is that of the projection, not of the rounds: on the
     face of the polytope that p lies in, so entries that are 0 stay 0. It costs an eigenvalue
     decomposition of size n.
     """
     x = _matrix("project_birkhoff", x, square=True)
+    check_settings("project_birkhoff", eps, max_iter)
     wide = x.to(compute_dtype(x)).contiguous()
-    stop = tolerance if tolerance is not None else 1e-9 if wide.dtype == torch.float64 else 1e-5
+    stop = eps if eps is not None else 1e-9 if wide.dtype == torch.float64 else 1e-5
     function = _Birkhoff if torch.compiler.is_compiling() else _BirkhoffWithJvp
-    out: Tensor = function.apply(wide, iterations, stop)[0]  # type: ignore[no-untyped-call]
+    out: Tensor = function.apply(wide, max_iter, stop)[0]  # type: ignore[no-untyped-call]
     return out.to(result_dtype(x))
 
 
@@ -125,21 +127,22 @@ def prox_total_variation_2d(
     weight: float | Tensor,
     *,
     isotropic: bool = True,
-    iterations: int = 2000,
-    tolerance: float | None = None,
+    eps: float | None = None,
+    max_iter: int = 2000,
 ) -> Tensor:
     """argmin_p 1/2 ||p - x||_F^2 + weight TV(p) for images x: [..., m, n].
 
     TV: the sum of the lengths of the forward differences (isotropic), or of their absolute values.
     By the fast gradient method on the dual (Beck & Teboulle 2009),
-    until the duality gap of every image is at most `tolerance` (default 1e-8, float32 1e-4) times
-    the number of pixels, or for `iterations`. weight: one an image, [...]. The derivative is that
-    of the iterations, which are kept for it: as exact as they have converged. Inside torch.compile
-    and torch.func's transforms all `iterations` are made, since none can ask for the gap; give a
-    smaller number there.
+    until the duality gap of every image is at most `eps` (default 1e-8, float32 1e-4) times
+    the number of pixels, or for `max_iter` steps. weight: one an image, [...]. The derivative is
+    that of the iterations, which are kept for it: as exact as they have converged. Inside
+    torch.compile and torch.func's transforms all `max_iter` steps are made, since none can ask for
+    the gap; give a smaller number there.
     """
     name = "prox_total_variation_2d"
     x = _matrix(name, x)
+    check_settings(name, eps, max_iter)
     w = parameter(name, "weight", weight, x)
     if w.dim() > x.dim() - 2:
         raise ValueError(
@@ -148,10 +151,10 @@ def prox_total_variation_2d(
         )
     w = w[..., None, None]
     image = x.to(compute_dtype(x))
-    stop = tolerance if tolerance is not None else 1e-8 if image.dtype == torch.float64 else 1e-4
+    stop = eps if eps is not None else 1e-8 if image.dtype == torch.float64 else 1e-4
     dual = momentum = image.new_zeros(*image.shape[:-2], 2, *image.shape[-2:])
     speed = 1.0
-    for step in range(iterations):
+    for step in range(max_iter):
         p = image - _transposed(momentum)
         after = _dual_ball(momentum + _differences(p) / 8, w, isotropic)
         faster = (1 + (1 + 4 * speed * speed) ** 0.5) / 2

@@ -265,7 +265,8 @@ def project_spectral_ball(x: Tensor, radius: float | Tensor = 1.0) -> Tensor:
 class AffineSet(NamedTuple):
     """{p: A p = b} with A factored once: `project_affine` on it costs two products.
 
-    A: [..., p, n] of full row rank. Differentiable in x and b; A is a constant.
+    Made by ``AffineSet.of(A)``, A [..., p, n] of full row rank; `factor` is the Cholesky factor of
+    A A'. Projections are differentiable in x and b; A is a constant.
     """
 
     A: Tensor

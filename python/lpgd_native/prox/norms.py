@@ -38,6 +38,7 @@ __all__ = [
 def prox_l2(x: Tensor, weight: float | Tensor, *, dim: int = -1) -> Tensor:
     """argmin_p 1/2 ||p - x||^2 + weight ||p||: the row shortened by `weight`.
 
+    x: [..., n], vectors along `dim`.
     weight: one a row, [..., 1]. At the kink ||x|| = weight the derivative is 0.
     """
     given = ("weight", weight, NONNEGATIVE)
@@ -46,6 +47,8 @@ def prox_l2(x: Tensor, weight: float | Tensor, *, dim: int = -1) -> Tensor:
 
 def prox_linf(x: Tensor, weight: float | Tensor, *, dim: int = -1) -> Tensor:
     """argmin_p 1/2 ||p - x||^2 + weight max |p_i|.
+
+    x: [..., n], vectors along `dim`.
 
     x less its projection on the l1 ball of radius weight.
 
@@ -59,6 +62,7 @@ def prox_linf(x: Tensor, weight: float | Tensor, *, dim: int = -1) -> Tensor:
 def prox_max(x: Tensor, weight: float | Tensor, *, dim: int = -1) -> Tensor:
     """argmin_p 1/2 ||p - x||^2 + weight max p_i: min(x, tau) with sum max(x - tau, 0) = weight.
 
+    x: [..., n], vectors along `dim`.
     weight: one a row, [..., 1]. Coordinates exactly at tau count as unclipped. O(n) expected.
     """
     given = ("weight", weight, NONNEGATIVE)
@@ -69,6 +73,8 @@ def prox_sum_largest(
     x: Tensor, weight: float | Tensor, k: float | Tensor, *, dim: int = -1
 ) -> Tensor:
     """argmin_p 1/2 ||p - x||^2 + weight (sum of the k largest p_i).
+
+    x: [..., n], vectors along `dim`.
 
     x less its projection on a capped simplex.
 
@@ -95,6 +101,7 @@ def prox_group_l2(
 ) -> Tensor:
     """argmin_p 1/2 ||p - x||^2 + sum over groups G of weight_G ||p_G||.
 
+    x: [..., n], vectors along `dim`.
     groups: a size, for contiguous groups of that many entries; or a vector [n] of integers that
     tells the group of each entry (any integers, sorted where they lie; the device is not waited
     for). None: all of the row is one group, `prox_l2`.
@@ -144,6 +151,8 @@ def prox_sparse_group(
     dim: int = -1,
 ) -> Tensor:
     """argmin_p 1/2 ||p - x||^2 + weight_l1 ||p||_1 + weight_l2 sum over groups ||p_G||.
+
+    x: [..., n], vectors along `dim`.
 
     The group prox of the soft-thresholded x (Friedman, Hastie & Tibshirani 2010); arguments as in
     `prox_l1` and `prox_group_l2`.

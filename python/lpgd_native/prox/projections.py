@@ -30,6 +30,7 @@ __all__ = [
 def project_simplex(x: Tensor, radius: float | Tensor = 1.0, *, dim: int = -1) -> Tensor:
     """argmin_p ||p - x|| over p >= 0, sum p_i = radius.
 
+    x: [..., n], vectors along `dim`.
     radius: one a row, [..., 1]. Entries of x may be -inf: these get 0. Coordinates exactly at the
     threshold count as zero. O(n) expected: Newton's method on the threshold, no sort.
     """
@@ -42,6 +43,7 @@ def project_capped_simplex(
 ) -> Tensor:
     """argmin_p ||p - x|| over 0 <= p <= cap, sum p_i = total.
 
+    x: [..., n], vectors along `dim`.
     cap: a number, [..., 1] or [..., n]; total: one a row, [..., 1]. A total above the sum of the
     caps gives nan. Coordinates at a bound count as held there.
     """
@@ -59,6 +61,7 @@ def project_box_hyperplane(
 ) -> Tensor:
     """argmin_p ||p - x|| over lower <= p <= upper, <a, p> = b.
 
+    x: [..., n], vectors along `dim`.
     lower, upper, a: numbers, [..., 1] or [..., n], infinite bounds are none; b: one a row, [...,
     1].
     Coordinates at a bound count as held there. By Newton's method in a bracket.
@@ -90,6 +93,7 @@ def _box_hyperplane(
 def project_l1_ball(x: Tensor, radius: float | Tensor = 1.0, *, dim: int = -1) -> Tensor:
     """argmin_p ||p - x|| over sum |p_i| <= radius.
 
+    x: [..., n], vectors along `dim`.
     radius: one a row, [..., 1]. On the sphere itself the derivative is that of the inside, the
     identity; coordinates exactly at the threshold count as zero. O(n) expected: no sort.
     """
@@ -102,6 +106,7 @@ def project_weighted_l1_ball(
 ) -> Tensor:
     """argmin_p ||p - x|| over sum weight_i |p_i| <= radius; conventions as in `project_l1_ball`.
 
+    x: [..., n], vectors along `dim`.
     weight: a number, [..., 1] or [..., n], not negative; radius: one a row, [..., 1].
     """
     given = (("weight", weight, NONNEGATIVE), ("radius", radius, NONNEGATIVE))
@@ -112,6 +117,7 @@ def project_weighted_l1_ball(
 def project_l2_ball(x: Tensor, radius: float | Tensor = 1.0, *, dim: int = -1) -> Tensor:
     """argmin_p ||p - x|| over ||p|| <= radius.
 
+    x: [..., n], vectors along `dim`.
     radius: one a row, [..., 1]. On the sphere itself the derivative is the identity.
     """
     given = ("radius", radius, NONNEGATIVE)
@@ -121,6 +127,7 @@ def project_l2_ball(x: Tensor, radius: float | Tensor = 1.0, *, dim: int = -1) -
 def project_hyperplane(x: Tensor, a: float | Tensor, b: float | Tensor, *, dim: int = -1) -> Tensor:
     """argmin_p ||p - x|| over <a, p> = b.
 
+    x: [..., n], vectors along `dim`.
     a: a number, [..., 1] or [..., n]; b: one a row, [..., 1]. Where a = 0: x if b = 0, else nan.
     """
     given = (("a", a, ANY), ("b", b, ANY))
@@ -129,6 +136,8 @@ def project_hyperplane(x: Tensor, a: float | Tensor, b: float | Tensor, *, dim: 
 
 def project_halfspace(x: Tensor, a: float | Tensor, b: float | Tensor, *, dim: int = -1) -> Tensor:
     """argmin_p ||p - x|| over <a, p> <= b; arguments as in `project_hyperplane`.
+
+    x: [..., n], vectors along `dim`.
 
     On the plane itself the derivative is the identity.
     """
@@ -139,6 +148,8 @@ def project_halfspace(x: Tensor, a: float | Tensor, b: float | Tensor, *, dim: i
 def project_second_order_cone(x: Tensor, *, dim: int = -1) -> Tensor:
     """argmin_p ||p - x|| over ||(p_1, ..., p_{n-1})|| <= p_0: the first entry is the height.
 
+    x: [..., n], vectors along `dim`.
+
     On the boundary of the cone the derivative is the identity, on that of its polar 0.
     """
     return on_rows("soc", "project_second_order_cone", x, dim, least=1)
@@ -146,6 +157,8 @@ def project_second_order_cone(x: Tensor, *, dim: int = -1) -> Tensor:
 
 def project_exponential_cone(x: Tensor, *, dim: int = -1) -> Tensor:
     """argmin_p ||p - x|| over the closure of {(r, s, t): s > 0, s exp(r / s) <= t}; n = 3.
+
+    x: [..., n], vectors along `dim`.
 
     The order of entries is that of CVXPY's ExpCone. Newton's method in a bracket on an increasing
     function (Friberg 2023), in float64 inside. On the boundary the derivative is the identity, on
@@ -159,6 +172,7 @@ def project_isotonic(
 ) -> Tensor:
     """argmin_p sum weight_i (p_i - x_i)^2 over p_0 <= p_1 <= ... (or >=): isotonic regression.
 
+    x: [..., n], vectors along `dim`.
     weight: [..., 1] or [..., n], positive (rows where an entry is not are nan), differentiable;
     a number has no effect. By pooling adjacent violators, O(n), sums in float64. The derivative
     averages, with these weights, over runs of equal values, as returned: runs that meet count as

@@ -25,7 +25,7 @@ Cell = Callable[..., States]
 
 
 def lstm_cell(x: Tensor, state: States, w_ih: Tensor, w_hh: Tensor, *b: Tensor) -> States:
-    """H' = o tanh(c'), c' = f c + i g (Hochreiter & Schmidhuber 1997, with forget gates)."""
+    """(o tanh(c'), c') with c' = f c + i g (Hochreiter & Schmidhuber 1997, with forget gates)."""
     h, c = state
     i, f, g, o = (linear(x, w_ih, b[0]) + linear(h, w_hh, b[1])).chunk(4, dim=-1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
@@ -33,7 +33,7 @@ def lstm_cell(x: Tensor, state: States, w_ih: Tensor, w_hh: Tensor, *b: Tensor) 
 
 
 def gru_cell(x: Tensor, state: States, w_ih: Tensor, w_hh: Tensor, *b: Tensor) -> States:
-    """H' = (1 - z) n + z h, n = tanh(W_n x + r (U_n h + b)) (Cho et al. 2014, torch's form)."""
+    """(1 - z) n + z h, n = tanh(W_n x + r (U_n h + b)) (Cho et al. 2014, torch's form)."""
     (h,) = state
     x_r, x_z, x_n = linear(x, w_ih, b[0]).chunk(3, dim=-1)
     h_r, h_z, h_n = linear(h, w_hh, b[1]).chunk(3, dim=-1)
@@ -74,7 +74,7 @@ def gru_momentum_step(
 def momentum_sequence(
     cell: Cell, gradients: Tensor, states: States, weights: Sequence[Tensor]
 ) -> tuple[Tensor, States]:
-    """V and the new states after all of the gradients [S, ..., n]."""
+    """(v, states): v and the new states after all of the gradients [S, ..., n]."""
     for gradient in gradients:
         states = _cells(cell, gradient, states, weights)
     return _output(states[0], weights), states

@@ -16,7 +16,7 @@ Edges = Sequence[tuple[int, int]]
 
 
 def best_of(costs: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
-    """X [..., *shape] among vertices [V, *shape], and <costs, x>: inf where none is allowed."""
+    """The x [..., *shape] among vertices [V, *shape], and <costs, x>: inf where none is allowed."""
     dims = tuple(range(-(vertices.dim() - 1), 0))
     c = costs.unsqueeze(-vertices.dim())
     terms = torch.where(vertices != 0, c * vertices, torch.zeros_like(c))
