@@ -82,9 +82,9 @@ def test_convolutions_name_what_does_not_fit():
     shapes = "got [2, 3, 7], [4, 3, 3], [3]"
     with pytest.raises(ValueError, match=re.escape(shapes)):
         conv_prelu(x, slope, weight, bias[:3])
-    with pytest.raises(TypeError, match="conv_prelu: weight must be torch.float32 as x is"):
+    with pytest.raises(TypeError, match=r"conv_prelu: weight must be torch\.float32 as x is"):
         conv_prelu(x, slope, weight.double(), bias)
-    with pytest.raises(TypeError, match="conv_prelu: bias must be a dense torch.Tensor, got None"):
+    with pytest.raises(TypeError, match="conv_prelu: bias must be a dense"):
         conv_prelu(x, slope, weight, None)
     with pytest.raises(ValueError, match="conv_prelu: slope must be"):
         conv_prelu(x, torch.ones(2), weight, bias)
@@ -107,7 +107,7 @@ def test_operators_name_what_does_not_fit(operator):
         operator(x.long())
     with pytest.raises(ValueError, match="leading dimensions of x and dy must broadcast"):
         operator.vjp(x, y)
-    with pytest.raises(TypeError, match="x and y must have one dtype|y must be torch.float32"):
+    with pytest.raises(TypeError, match=r"x and y must have one dtype|y must be torch\.float32"):
         operator.gradient(x, y[:2].double())
 
 
@@ -115,7 +115,7 @@ def test_networks_and_losses_name_what_is_missing():
     network = nn.LearnedProximalGradient(operators.LinearOperator(torch.ones(3, 5)), iterations=1)
     with pytest.raises(TypeError, match="y must be a dense tensor, got NoneType"):
         network(None)
-    with pytest.raises(TypeError, match="c_true must be a torch.Tensor, got NoneType"):
+    with pytest.raises(TypeError, match=r"c_true must be a torch\.Tensor, got NoneType"):
         losses.spo_plus(torch.ones(2, 4), None, oracles.TopK(2))
     with pytest.raises(TypeError, match="c must be dense"):
         oracles.OracleLayer(oracles.TopK(2))(torch.ones(2, 4).to_sparse())
