@@ -50,11 +50,11 @@ def test_worker_processes(start):
 @pytest.mark.parametrize("operation", operations()[::3], ids=lambda op: op.name)
 def test_the_same_bits_on_any_number_of_threads_and_in_any_split(operation):
     assert determinism.thread_differences(operation, batch=12) == []
-    assert determinism.split_difference(operation, batch=12) <= (0.0 if operation.exact else 1e-12)
+    assert determinism.split_difference(operation, batch=12) <= determinism.limit(operation)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", operations(), ids=lambda op: op.name)
 def test_the_same_bits_of_all_operators(operation):
     assert determinism.thread_differences(operation) == []
-    assert determinism.split_difference(operation) <= (0.0 if operation.exact else 1e-12)
+    assert determinism.split_difference(operation) <= determinism.limit(operation)

@@ -38,11 +38,22 @@ class GraphPlan:
         return {"_plan": self._plan, "_copies": {}}
 
 
+_MOST_NODES = 2**31 - 128
+
+
 def edge_tensor(
     name: str, edges: Sequence[Sequence[int]] | Tensor, nodes: int | None
 ) -> tuple[Tensor, int]:
     """Edges as an int64 tensor [E, 2] of the CPU, and the number of nodes."""
-    given = edges if isinstance(edges, Tensor) else torch.tensor(edges)
+    if isinstance(edges, Tensor):
+        given = edges
+    else:
+        try:
+            given = torch.tensor(edges)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise TypeError(f"{name}: edges must be pairs of integers") from None
+    if given.layout != torch.strided or given.device.type == "meta":
+        raise TypeError(f"{name}: edges must be a dense tensor with values")
     if given.numel() == 0:
         given = given.reshape(0, 2).to(torch.int64)
     if given.dtype.is_floating_point or given.dtype.is_complex or given.dtype == torch.bool:
@@ -55,6 +66,8 @@ def edge_tensor(
         nodes = least
     if isinstance(nodes, bool) or not isinstance(nodes, int):
         raise TypeError(f"{name}: nodes must be an int, got {nodes!r}")
+    if nodes > _MOST_NODES:
+        raise ValueError(f"{name}: nodes must be at most {_MOST_NODES}, got {nodes}")
     if nodes < least or (len(out) and int(out.min()) < 0):
         raise ValueError(f"{name}: edges must join nodes 0 to {nodes - 1}, got {least - 1}")
     return out, nodes

@@ -234,7 +234,9 @@ def _gradients(
     for index, tensor in enumerate(data):
         if tensor is not None and ctx.needs_input_grad[index]:
             value = formulas[index]()
-            grads[index] = value.sum(0) if tensor.dim() == 1 else value
+            if tensor.dim() == 1:  # one item: as in a batch, to the sign of a zero
+                value = value[0] if len(value) == 1 else value.sum(0)
+            grads[index] = value
     return grads
 
 

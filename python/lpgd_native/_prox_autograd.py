@@ -41,7 +41,9 @@ def rowwise(x: Tensor, parameters: tuple[Tensor, ...], name: str, index: Any = N
 
 def _reduced(gradient: Tensor, parameter: Tensor) -> Tensor:
     """The gradient [rows, 1 | n] of a parameter that all rows may share."""
-    return gradient.sum(0, keepdim=True) if parameter.shape[0] == 1 else gradient
+    # not where there is one row: 0 + -0 is 0, and a row of a batch would keep its -0
+    shared = parameter.shape[0] == 1 and gradient.shape[0] != 1
+    return gradient.sum(0, keepdim=True) if shared else gradient
 
 
 def _wanted(needed: tuple[bool, ...], parameters: tuple[Tensor | None, ...]) -> int:

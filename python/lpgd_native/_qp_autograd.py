@@ -251,10 +251,10 @@ def _warn_of_small_tau(q: Tensor | None, grads: list[Tensor | None], options: Op
 
 def _outer(a: Tensor, b: Tensor, c: Tensor, d: Tensor, shared: bool) -> Tensor:
     """A b' + c d', summed over the batch for data that all items share."""
-    if shared:
+    if shared and len(a) != 1:  # one item: as in a batch, to the sign of a zero
         return a.mT @ b + c.mT @ d
     out: Tensor = _raw_outer_sum(a.contiguous(), b, c, d.contiguous())
-    return out
+    return out[0] if shared else out
 
 
 def _parameter_gradients(
@@ -279,5 +279,7 @@ def _parameter_gradients(
             grads[4] = _outer(d_y, m_x, m_y, d_x, shared)
         else:
             value = {1: d_x, 3: -d_z, 5: -d_y, 6: d_lb, 7: -d_ub}[index]
-            grads[index] = value.sum(0) if shared else value
+            if shared:
+                value = value[0] if len(value) == 1 else value.sum(0)
+            grads[index] = value
     return tuple(grads)

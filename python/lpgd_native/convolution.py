@@ -21,10 +21,15 @@ def conv_prelu(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) ->
     item stays in L1 from the activation on, and x is all that is kept for the backward pass.
 
     Args:
-        x: [B, C, n]
-        slope: [1], of PReLU; None: no activation
+        x: [B, C, n], n >= 1
+        slope: [1], of PReLU, or [C]; None: no activation
         weight: [O, C, k], k odd
         bias: [O]
+
+    Raises:
+        TypeError: an argument that is no dense floating-point tensor, or, without autocast, of
+            another dtype than x.
+        ValueError: shapes or devices that don't fit.
 
     Derivative of PReLU at zero: the slope, as torch has it. Where there is no kernel (other devices
     and dtypes, autocast, torch.func, torch.compile, a second derivative) torch's own functions run.
@@ -32,7 +37,38 @@ def conv_prelu(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) ->
     if _fits(x, slope, weight, bias):
         y: Tensor = _ConvPrelu.apply(x, slope, weight, bias)  # type: ignore[no-untyped-call]
         return y
+    _check(x, slope, weight, bias)
     return _plain(x, slope, weight, bias)
+
+
+def _check(x: Any, slope: Any, weight: Any, bias: Any) -> None:
+    name = "conv_prelu"
+    given = {"x": x, "weight": weight, "bias": bias}
+    if slope is not None:
+        given["slope"] = slope
+    for arg, value in given.items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided:
+            got = value.layout if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"{name}: {arg} must be a dense torch.Tensor, got {got}")
+        if not value.dtype.is_floating_point:
+            raise TypeError(f"{name}: {arg} must be a floating-point tensor, got {value.dtype}")
+    fits = x.dim() == weight.dim() == 3 and bias.dim() == 1
+    fits = fits and weight.shape[1] == x.shape[1] and weight.shape[0] == bias.shape[0]
+    if not fits or min(x.shape[1], x.shape[2], *weight.shape) < 1 or weight.shape[2] % 2 == 0:
+        raise ValueError(
+            f"{name}: x must be [B, C, n], weight [O, C, k] with k odd, bias [O], "
+            f"got {list(x.shape)}, {list(weight.shape)}, {list(bias.shape)}"
+        )
+    if slope is not None and (slope.dim() > 1 or slope.numel() not in (1, x.shape[1])):
+        raise ValueError(f"{name}: slope must be [1] or [{x.shape[1]}], got {list(slope.shape)}")
+    mixed = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(
+        x.device.type
+    )
+    for arg, value in given.items():
+        if value.device != x.device:
+            raise ValueError(f"{name}: {arg} must be on {x.device} as x is, got {value.device}")
+        if value.dtype != x.dtype and not mixed:
+            raise TypeError(f"{name}: {arg} must be {x.dtype} as x is, got {value.dtype}")
 
 
 def _plain(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
@@ -40,17 +76,31 @@ def _plain(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Ten
     return functional.conv1d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
-def _fits(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> bool:
+def _fits(x: Any, slope: Any, weight: Any, bias: Any) -> bool:
     return (
         not torch.compiler.is_compiling()
-        and x.device.type == "cpu"
+        and isinstance(x, Tensor)
+        and isinstance(weight, Tensor)
+        and isinstance(bias, Tensor)
+        and (slope is None or isinstance(slope, Tensor))
+        and x.device.type == weight.device.type == bias.device.type == "cpu"
+        and x.layout == weight.layout == bias.layout == torch.strided
         and x.dtype in (torch.float32, torch.float64)
         and x.dtype == weight.dtype == bias.dtype
-        and (slope is None or (slope.dtype == x.dtype and slope.numel() == 1))
+        and (
+            slope is None
+            or (
+                slope.dtype == x.dtype
+                and slope.numel() == 1
+                and slope.device.type == "cpu"
+                and slope.layout == torch.strided
+            )
+        )
         and x.dim() == weight.dim() == 3
         and x.shape[1] == weight.shape[1]
         and weight.shape[2] % 2 == 1
-        and x.shape[2] > 0
+        and bias.shape == weight.shape[:1]
+        and min(x.shape[1], x.shape[2], weight.shape[0]) > 0
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
         and not torch.autograd.forward_ad._current_level >= 0

@@ -91,7 +91,7 @@ def _prepared(
     c = checked_costs(name, oracle, c, instance)
     out = {}
     for key, value in others.items():
-        if value is None:
+        if value is None and key == "x_true":
             continue
         if not isinstance(value, Tensor):
             raise TypeError(f"{name}: {key} must be a torch.Tensor, got {type(value).__name__}")

@@ -108,7 +108,7 @@ def solve_qp_numpy(
         *flat,
         default_eps if eps is None else eps,
         max_iter or DEFAULT_MAX_ITER,
-        num_threads or os.cpu_count() or 1,
+        min(num_threads or os.cpu_count() or 1, max(1, math.prod(batch))),
     )
     n = q.shape[-1]
     x, y, z, z_lb, z_ub = (part.reshape(*batch, part.shape[-1]) for part in point)

@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:-60}
 shift || true
 targets=("${@:-}")
-[ -n "${targets[0]}" ] || targets=(qp prox pdhg networks)
+[ -n "${targets[0]}" ] || targets=(qp prox pdhg networks oracle eit)
 
 cxx=
 for name in "${CLANGXX:-clang++}" clang++-14 clang++-15 clang++-16 clang++-19; do
@@ -29,17 +29,19 @@ fi
 # The kernels as one instruction set, named generic so that the dispatch takes them: the widest that
 # this processor has of those below, since registers of problems are where lanes could mix.
 flags=(-std=c++20 -O1 -g1 -fno-math-errno -fno-omit-frame-pointer -Wno-unknown-pragmas
-       -Wno-pass-failed -Icsrc -Itests/fuzz -include tests/fuzz/clang_shuffle.h -DLPGD_ISA=generic
+       -Wno-pass-failed -Icsrc -Itests/fuzz -Itests/native
+       -include tests/fuzz/clang_shuffle.h -DLPGD_ISA=generic
        -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
 grep -qw avx2 /proc/cpuinfo 2>/dev/null && grep -qw fma /proc/cpuinfo && flags+=(-mavx2 -mfma)
 
 declare -A kernels=([qp]="qp qp_dispatch" [prox]="prox prox_separable prox_dispatch"
                     [pdhg]="pdhg pdhg_dispatch"
+                    [oracle]="oracle oracle_dispatch" [eit]="eit eit_dispatch"
                     [networks]="momentum momentum_dispatch convolution convolution_dispatch")
 mkdir -p build/fuzz/objects
 object() { # source; CMAKE_CXX_COMPILER_LAUNCHER=ccache spares what has not changed
   local out=build/fuzz/objects/$(basename "$1" .cpp).o
-  nice -n 19 ${CMAKE_CXX_COMPILER_LAUNCHER:-} "$cxx" "${flags[@]}" -c "$1" -o "$out"
+  nice -n 5 ${CMAKE_CXX_COMPILER_LAUNCHER:-} "$cxx" "${flags[@]}" -c "$1" -o "$out"
   echo "$out"
 }
 for target in "${targets[@]}"; do
@@ -51,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* d, unsigned long n) {
   "$cxx" -fsanitize=fuzzer,address,undefined "build/fuzz/main_$target.cpp" "${objects[@]}" \
     -o "build/fuzz/fuzz_$target"
   mkdir -p "build/fuzz/corpus/$target"
-  nice -n 19 "build/fuzz/fuzz_$target" -max_total_time="$seconds" -max_len=512 -timeout=60 -rss_limit_mb=2048 \
+  nice -n 10 "build/fuzz/fuzz_$target" -max_total_time="$seconds" -max_len=512 -timeout=60 -rss_limit_mb=2048 \
     -artifact_prefix=build/fuzz/ -print_final_stats=1 -verbosity=1 "build/fuzz/corpus/$target" \
     "tests/fuzz/corpus/$target" > "build/fuzz/$target.log" 2>&1 ||
     { grep -aE "does not hold|ERROR|runtime error|^    #|Base64" "build/fuzz/$target.log" | head -40; echo "fuzz $target: FAILED"; exit 1; }

@@ -8,7 +8,9 @@
 
 #include "check.h"
 
+int lpgd_fuzz_eit(const unsigned char* data, unsigned long size);
 int lpgd_fuzz_networks(const unsigned char* data, unsigned long size);
+int lpgd_fuzz_oracle(const unsigned char* data, unsigned long size);
 int lpgd_fuzz_pdhg(const unsigned char* data, unsigned long size);
 int lpgd_fuzz_prox(const unsigned char* data, unsigned long size);
 int lpgd_fuzz_qp(const unsigned char* data, unsigned long size);
@@ -34,7 +36,9 @@ void replay(const char* name, int (*target)(const unsigned char*, unsigned long)
 
 }  // namespace
 
+LPGD_TEST(fuzz_corpus_of_eit) { replay("eit", lpgd_fuzz_eit); }
 LPGD_TEST(fuzz_corpus_of_networks) { replay("networks", lpgd_fuzz_networks); }
+LPGD_TEST(fuzz_corpus_of_oracle) { replay("oracle", lpgd_fuzz_oracle); }
 LPGD_TEST(fuzz_corpus_of_pdhg) { replay("pdhg", lpgd_fuzz_pdhg); }
 LPGD_TEST(fuzz_corpus_of_prox) { replay("prox", lpgd_fuzz_prox); }
 LPGD_TEST(fuzz_corpus_of_qp) { replay("qp", lpgd_fuzz_qp); }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +11,10 @@ from torch import Tensor
 import momentum_cases
 import prox_cases
 from cases import Data, random_lp, random_qp
-from lpgd_native import LPGD, nn, solve_lp, solve_qp
+from eit_cases import small_mesh
+from lpgd_native import LPGD, nn, oracles, solve_lp, solve_qp
 from lpgd_native.convolution import conv_prelu
-from lpgd_native.operators import VolterraDeconvolution
+from lpgd_native.operators import EIT, VolterraDeconvolution
 
 
 class Operation(NamedTuple):
@@ -115,6 +116,70 @@ def _convolution() -> Operation:
     return Operation("conv_prelu", arguments, lambda x, s, w, b: (conv_prelu(x, s, w, b),))
 
 
+_GRAPH = [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (0, 3), (3, 4), (2, 4)]
+
+
+def _oracle(name: str, oracle: Any, *shape: int) -> Operation:
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        g = torch.Generator().manual_seed(5)
+        return [torch.rand(batch, *shape, generator=g, dtype=torch.float64) - 0.3], []
+
+    def run(c: Tensor) -> tuple[Tensor, ...]:
+        found = oracles.OracleLayer(oracle, LPGD(0.7, relative=True))(c)
+        return (found.x,)
+
+    return Operation(f"{name} LPGD", arguments, run)
+
+
+def _oracles() -> list[Operation]:
+    weights = torch.tensor([[2.0, 3.0, 1.0, 4.0, 2.0, 5.0]], dtype=torch.float64)
+    return [
+        _oracle("assignment", oracles.LinearAssignment(), 4, 5),
+        _oracle("grid path", oracles.GridShortestPath(clamp=True), 4, 5),
+        _oracle("dag path", oracles.DagShortestPath(_GRAPH), len(_GRAPH)),
+        _oracle("top k", oracles.TopK(3), 9),
+        _oracle("ranking", oracles.Ranking(), 9),
+        _oracle("knapsack, table", oracles.Knapsack(weights, [7.5], method="table"), 6),
+        _oracle("knapsack, branch", oracles.Knapsack(weights * 1.1, [7.5], method="branch"), 6),
+        _oracle("spanning tree", oracles.SpanningTree(_GRAPH), len(_GRAPH)),
+        _oracle("alignment", oracles.TimeWarping(), 4, 5),
+    ]
+
+
+def _eit(kind: str) -> Operation:
+    operator = EIT(small_mesh(2, 6), contact=0.3)
+
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        g = torch.Generator().manual_seed(6)
+        sizes = (operator.domain.numel(), operator.domain.numel(), operator.range.numel())
+        x, dx, y = (torch.rand(batch, n, generator=g, dtype=torch.float64) + 0.5 for n in sizes)
+        return [x, *({"jvp": [dx], "gradient": [y]}.get(kind, []))], []
+
+    def run(x: Tensor, *other: Tensor) -> tuple[Tensor, ...]:
+        if kind == "forward":
+            return (operator(x),)
+        if kind == "jvp":
+            return (operator.jvp(x, *other),)
+        constant = operator.jacobian(x) if kind == "jacobian" else operator.gradient(x, *other)
+        return (constant + 0 * x.sum(-1).reshape(-1, *[1] * (constant.dim() - 1)),)
+
+    # one or two samples are not packed
+    name = kind if kind in ("forward", "jvp") else f"constant {kind}"
+    return Operation(f"EIT {name}", arguments, run, exact=False)
+
+
+def _resolved() -> Operation:
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        return list(random_qp(7, batch, n=6, m=5, p=2, lower=True, upper=True)), []
+
+    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            near = solve_qp(tensors[0], 1.01 * tensors[1], *tensors[2:])
+        return solve_qp(*tensors, warm_start=near)[:5]
+
+    return Operation("solve_qp ipm warm start", arguments, run)
+
+
 def _deconvolution() -> Operation:
     operator = VolterraDeconvolution.random(1.0)
 
@@ -147,6 +212,9 @@ def operations() -> list[Operation]:
         ),
         _convolution(),
         _deconvolution(),
+        _resolved(),
+        *map(_eit, ("forward", "jvp", "gradient", "jacobian")),
+        *_oracles(),
         *map(_prox, prox_cases.ALL_CASES),
     ]
     return found  # noqa: RET504

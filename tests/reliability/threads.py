@@ -72,7 +72,7 @@ def processes(start: str, count: int = 4, batch: int = 12) -> int:
         # Python 3.12 on warns of a fork beside threads: here it is the point
         warnings.simplefilter("ignore", DeprecationWarning)
         with multiprocessing.get_context(start).Pool(count, torch.set_num_threads, (1,)) as pool:
-            results = pool.map_async(_work_of_a_process, [batch] * count).get(timeout=60)
+            results = pool.map_async(_work_of_a_process, [batch] * count).get(timeout=300)
     return sum(found != expected for found in results)
 
 

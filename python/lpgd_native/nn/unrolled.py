@@ -78,6 +78,17 @@ class _Unrolled(nn.Module):
     def _start(self, y: Tensor, x0: Tensor | None, channels: int) -> Tensor:
         """x_0 [B, channels, *domain]."""
         operator = self.operator
+        for what, value in (("y", y), ("x0", x0)):
+            if value is None and what == "x0":
+                continue
+            if not isinstance(value, Tensor) or value.layout != torch.strided:
+                got = value.layout if isinstance(value, Tensor) else type(value).__name__
+                raise TypeError(f"{self._name}: {what} must be a dense tensor, got {got}")
+        if x0 is not None and (x0.dtype != y.dtype or x0.device != y.device):
+            raise TypeError(
+                f"{self._name}: x0 must be {y.dtype} on {y.device} as y is, got {x0.dtype} on "
+                f"{x0.device}"
+            )
         lead = y.dim() - len(operator.range)
         if lead != 1 or y.shape[1:] != operator.range:
             sizes = ", ".join(map(str, operator.range))
@@ -85,6 +96,7 @@ class _Unrolled(nn.Module):
                 f"{self._name}: y must be [B, {sizes}], the range of the operator, "
                 f"got {list(y.shape)}"
             )
+        operator.check("y", y, operator.range)
         expected = (y.shape[0], *operator.domain)
         if x0 is None:
             x0 = y.new_zeros(expected)

@@ -111,6 +111,10 @@ class VolterraDeconvolution(Operator):
             symmetric_jacobian=symmetric_jacobian,
         )
 
+    def home(self) -> Tensor:
+        """W."""
+        return self.quadratic
+
     def _windows(self, x: Tensor) -> Tensor:
         """[items, m, K]."""
         return self._rows(x, self.domain)[:, self.index]

@@ -199,11 +199,9 @@ class EIT(Operator):
 
     def gradient(self, x: Tensor, y: Tensor, *, differentiable: bool = False) -> Tensor:
         """J(x)' (F(x) - y), see `Operator.gradient`; one factorisation where it is a constant."""
+        lead = self._common("x", x, self.domain, "y", y, self.range)
         if differentiable or not self._sparse(x):
             return super().gradient(x, y, differentiable=differentiable)
-        self.check("x", x, self.domain)
-        self.check("y", y, self.range)
-        lead = torch.broadcast_shapes(self._lead(x, self.domain), self._lead(y, self.range))  # type: ignore[no-untyped-call]
         with torch.no_grad():
             x = x.expand(*lead, *self.domain)
             weights, lead = self._weights(x)
@@ -342,6 +340,8 @@ class EIT(Operator):
                 raise ValueError("EIT: point electrodes have no contact impedance, got contact")
             return self._rows(x, self.domain).contiguous(), lead
         z = self.contact if contact is None else self._check_contact(contact)
+        if z.device != x.device:
+            raise ValueError(f"EIT: x must be on {z.device} as contact is, got {x.device}")
         z = z.to(x.dtype)
         lead = torch.broadcast_shapes(lead, z.shape[:-1])  # type: ignore[no-untyped-call]
         admittance = z.reciprocal()[..., self.owner].expand(*lead, len(self.owner))

@@ -46,6 +46,11 @@ class LinearOperator(Operator):
         else:
             self.register_buffer("matrix", matrix)
 
+    def home(self) -> Tensor:
+        """The matrix."""
+        matrix: Tensor = self.matrix
+        return matrix
+
     def apply_operator(self, x: Tensor) -> Tensor:
         """F(x)."""
         rows = self._rows(x, self.domain)
@@ -92,6 +97,10 @@ class _Convolution(Operator):
         super().__init__(domain, sizes)
         self.stride, self.padding = stride, padding
         self.register_buffer("kernel", kernel)
+
+    def home(self) -> Tensor:
+        kernel: Tensor = self.kernel  # type: ignore[assignment]
+        return kernel
 
     def _call(
         self, function: Callable[..., Tensor], x: Tensor, shape: torch.Size, **more: object

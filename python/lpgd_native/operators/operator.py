@@ -17,6 +17,9 @@ class Operator(nn.Module):
 
     A subclass gives `apply_operator`; `apply_adjoint` and `apply_jacobian` where it knows better
     than AD. All take any number of leading batch dimensions.
+
+    What is called refuses, with a TypeError or ValueError, tensors that are sparse, not of real or
+    complex numbers, of other shapes, or of another dtype or device than `home`.
     """
 
     def __init__(self, domain: Sequence[int], range: Sequence[int]) -> None:
@@ -45,6 +48,12 @@ class Operator(nn.Module):
         ]
         return moved
 
+    def home(self) -> Tensor | None:
+        """A tensor whose dtype and device arguments must have (but for dtypes under autocast);
+        None: any.
+        """
+        return None
+
     # what a user calls
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,17 +62,13 @@ class Operator(nn.Module):
 
     def jvp(self, x: Tensor, dx: Tensor) -> Tensor:
         """J(x) dx for x, dx [..., *domain]: [..., *range]."""
-        self.check("x", x, self.domain)
-        self.check("dx", dx, self.domain)
-        lead = torch.broadcast_shapes(self._lead(x, self.domain), self._lead(dx, self.domain))  # type: ignore[no-untyped-call]
+        lead = self._common("x", x, self.domain, "dx", dx, self.domain)
         shape = (*lead, *self.domain)
         return self.apply_jacobian(x.expand(shape), dx.expand(shape))
 
     def vjp(self, x: Tensor, dy: Tensor) -> Tensor:
         """J(x)' dy for x [..., *domain], dy [..., *range]: [..., *domain]."""
-        self.check("x", x, self.domain)
-        self.check("dy", dy, self.range)
-        lead = torch.broadcast_shapes(self._lead(x, self.domain), self._lead(dy, self.range))  # type: ignore[no-untyped-call]
+        lead = self._common("x", x, self.domain, "dy", dy, self.range)
         return self.apply_adjoint(x.expand(*lead, *self.domain), dy.expand(*lead, *self.range))
 
     def gradient(self, x: Tensor, y: Tensor, *, differentiable: bool = False) -> Tensor:
@@ -77,8 +82,7 @@ class Operator(nn.Module):
                 networks are trained without derivatives of the physics. True: differentiable in x
                 and y, second derivatives of F included.
         """
-        self.check("x", x, self.domain)
-        self.check("y", y, self.range)
+        self._common("x", x, self.domain, "y", y, self.range)
         if differentiable:
             return self.vjp(x, self.apply_operator(x) - y)
         with torch.no_grad():
@@ -172,15 +176,61 @@ class Operator(nn.Module):
         return type(self).__name__
 
     def check(self, what: str, tensor: Tensor, shape: torch.Size) -> Tensor:
-        """The tensor, if it ends in `shape`."""
+        """The tensor, if it ends in `shape` and the operator can take its numbers."""
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{self._name}: {what} must be a tensor, got {type(tensor).__name__}")
+        if tensor.layout != torch.strided:
+            raise TypeError(f"{self._name}: {what} must be dense, got layout {tensor.layout}")
+        if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex):
+            raise TypeError(
+                f"{self._name}: {what} must be a floating-point tensor, got {tensor.dtype}"
+            )
+        self._check_home(what, tensor)
         if tensor.dim() < len(shape) or tensor.shape[tensor.dim() - len(shape) :] != shape:
             sizes = ", ".join(map(str, shape))
             raise ValueError(
                 f"{self._name}: {what} must be [..., {sizes}], got {list(tensor.shape)}"
             )
         return tensor
+
+    def _check_home(self, what: str, tensor: Tensor) -> None:
+        home = self.home()
+        if home is None:
+            return
+        kind = tensor.device.type
+        if tensor.device != home.device:
+            raise ValueError(
+                f"{self._name}: {what} must be on {home.device} as the operator is, "
+                f"got {tensor.device}"
+            )
+        mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        if tensor.dtype != home.dtype and not mixed:
+            raise TypeError(
+                f"{self._name}: {what} must be {home.dtype} as the operator is (its .to(dtype) "
+                f"changes that), got {tensor.dtype}"
+            )
+
+    def _common(
+        self, left: str, a: Tensor, a_shape: torch.Size, right: str, b: Tensor, b_shape: torch.Size
+    ) -> torch.Size:
+        """Leading dimensions of two arguments that fit each other."""
+        self.check(left, a, a_shape)
+        self.check(right, b, b_shape)
+        if a.dtype != b.dtype or a.device != b.device:
+            raise TypeError(
+                f"{self._name}: {left} and {right} must have one dtype and device, got "
+                f"{a.dtype} on {a.device} and {b.dtype} on {b.device}"
+            )
+        try:
+            lead: torch.Size = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+                self._lead(a, a_shape), self._lead(b, b_shape)
+            )
+        except RuntimeError:
+            raise ValueError(
+                f"{self._name}: leading dimensions of {left} and {right} must broadcast, got "
+                f"{list(a.shape)} and {list(b.shape)}"
+            ) from None
+        return lead
 
     @staticmethod
     def _lead(tensor: Tensor, shape: torch.Size) -> torch.Size:

@@ -42,7 +42,9 @@ def time_warping(
     if window is not None and window < 0:
         raise ValueError(f"{name}: window must not be negative, got {window}")
     op = torch.ops.lpgd.oracle_alignment
-    return solve(name, op, costs, 2, -1 if window is None else window, throw=throw)
+    # a window as wide as the matrix forbids nothing
+    width = -1 if window is None else min(window, max(costs.shape[-2:]))
+    return solve(name, op, costs, 2, width, throw=throw)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ def _resource(name: str, arg: str, value: Any, costs: Tensor) -> Tensor:
         value = torch.tensor(value, dtype=torch.float64, device=device)
     if value.dtype == torch.bool or value.dtype.is_complex:
         raise TypeError(f"{name}: {arg} must be a tensor of real numbers, got {value.dtype}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: {arg} must be dense, got layout {value.layout}")
     if value.device != device and value.dim() > 0:
         raise ValueError(f"{name}: {arg} must be on the device of costs, {device}")
     held: Tensor = value.detach().to(kernel_device(costs), torch.float64)
@@ -89,8 +91,9 @@ def binary_knapsack(
     its recording: an item that needs more has status NUMERICAL_ERROR.
 
     Raises:
-        TypeError: costs is not a dense floating-point tensor.
-        ValueError: shapes that do not fit, or an unknown method.
+        TypeError: costs is not a dense floating-point tensor; weights or capacity are not dense
+            real numbers; max_nodes is not an int.
+        ValueError: shapes that do not fit, an unknown method, max_nodes out of range.
     """
     return _solve(costs, weights, capacity, method, max_nodes, throw, None)
 
@@ -107,8 +110,12 @@ def _solve(
     """`binary_knapsack`; `states`: `_most_states` of the capacity, where known."""
     name = "binary_knapsack"
     costs = check_costs(name, costs, 1)
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         raise ValueError(f"{name}: method must be one of {sorted(_METHODS)}, got {method!r}")
+    if isinstance(max_nodes, bool) or not isinstance(max_nodes, int):
+        raise TypeError(f"{name}: max_nodes must be an int, got {max_nodes!r}")
+    if not 1 <= max_nodes < 2**63:
+        raise ValueError(f"{name}: max_nodes must be between 1 and 2^63 - 1, got {max_nodes}")
     n = costs.shape[-1]
     weights = _resource(name, "weights", weights, costs)
     on_host = kernel_device(costs).type in ("cpu", "meta")

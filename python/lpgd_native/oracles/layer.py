@@ -153,6 +153,8 @@ def checked_costs(name: str, oracle: Any, c: Any, instance: dict[str, Any]) -> T
         c = c.float()
     if c.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name}: c must be float32 or float64, got {c.dtype}")
+    if c.layout != torch.strided:
+        raise TypeError(f"{name}: c must be dense, got layout {c.layout}")
     size = oracle.event_dim
     if c.dim() < size:
         raise ValueError(

@@ -84,6 +84,16 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
                 f"{name}: values must be [n] with n = {n} as in costs {list(costs.shape)}, "
                 f"got {list(values.shape)}"
             )
+        if not values.dtype.is_floating_point or values.layout != torch.strided:
+            got = values.dtype if values.layout == torch.strided else values.layout
+            raise TypeError(f"{name}: values must be a dense floating-point tensor, got {got}")
+        if "meta" in (values.device.type, costs.device.type) and values.device != costs.device:
+            raise ValueError(
+                f"{name}: values must be on {costs.device} as costs are, got {values.device}"
+            )
+        # elsewhere looking would wait for the device
+        if values.device.type == "cpu" and not bool(values.isfinite().all()):
+            raise ValueError(f"{name}: values must be finite")
         ordered = torch.sort(values.detach().to(device, dtype)).values
     return solve(name, torch.ops.lpgd.oracle_ranking, costs, 1, ordered, throw=throw)
 
