@@ -39,7 +39,7 @@ def leaves(shape, slope, dtype=torch.float64):
 
 def values_and_gradients(function, tensors):
     y = function(*tensors)
-    weights = torch.linspace(-1, 1.5, y.numel(), dtype=y.dtype).reshape(y.shape)
+    weights = torch.linspace(-1, 1.5, y.numel(), dtype=y.dtype, device=y.device).reshape(y.shape)
     return (y, *torch.autograd.grad(y, [t for t in tensors if t is not None], weights))
 
 
