@@ -182,7 +182,7 @@ def seconds(run: Run, rounds: int, device: str) -> float:
 
 
 def compare(
-    resolution: str, counts: dict[str, int], rounds: int, device: str, seed: int = 0
+    resolution: str, counts: dict[str, int], rounds: int, device: str = "cpu", seed: int = 0
 ) -> tuple[EIT, dict[str, tuple[float, float]]]:
     """Seconds a sample of F and of the gradient, by contender; `counts`: its batches."""
     operator = EIT(Mesh.disc(resolution)).to(device)
