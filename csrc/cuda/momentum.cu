@@ -36,13 +36,6 @@ __global__ __launch_bounds__(kEntryThreads) void join_kernel(const T* states, st
 }
 
 template <class T>
-__global__ __launch_bounds__(kEntryThreads) void add_bias_kernel(const T* bias, std::int64_t rows,
-                                                                 int n, T* out) {
-  const Walk at = walk();
-  for (std::int64_t i = at.first; i < rows * n; i += at.step) out[i] += bias[place_of(i, n).column];
-}
-
-template <class T>
 __global__ __launch_bounds__(kEntryThreads) void add_kernel(const T* a, T* out,
                                                             std::int64_t count) {
   const Walk at = walk();
@@ -77,14 +70,6 @@ cudaError_t join_states(const T* states, std::int64_t stride, std::int64_t batch
 }
 
 template <class T>
-cudaError_t add_bias(const T* bias, std::int64_t rows, int n, T* out, cudaStream_t stream) {
-  const int blocks = entry_blocks(rows * n);
-  if (blocks == 0) return cudaSuccess;
-  add_bias_kernel<<<blocks, kEntryThreads, 0, stream>>>(bias, rows, n, out);
-  return cudaGetLastError();
-}
-
-template <class T>
 cudaError_t add(const T* a, T* out, std::int64_t count, cudaStream_t stream) {
   const int blocks = entry_blocks(count);
   if (blocks == 0) return cudaSuccess;
@@ -97,7 +82,6 @@ cudaError_t add(const T* a, T* out, std::int64_t count, cudaStream_t stream) {
   template cudaError_t cell_backward<T>(const CellBackwardTask<T>&, cudaStream_t);        \
   template cudaError_t join_states<T>(const T*, std::int64_t, std::int64_t, int, int, T*, \
                                       cudaStream_t);                                      \
-  template cudaError_t add_bias<T>(const T*, std::int64_t, int, T*, cudaStream_t);        \
   template cudaError_t add<T>(const T*, T*, std::int64_t, cudaStream_t);
 LPGD_INSTANTIATE(double)
 LPGD_INSTANTIATE(float)

@@ -18,9 +18,7 @@ cudaError_t cell_backward(const CellBackwardTask<T>& task, cudaStream_t stream);
 template <class T>
 cudaError_t join_states(const T* states, std::int64_t stride, std::int64_t batch, int layers,
                         int hidden, T* to, cudaStream_t stream);
-// out [rows, n] += bias [n], and out += a
-template <class T>
-cudaError_t add_bias(const T* bias, std::int64_t rows, int n, T* out, cudaStream_t stream);
+// out += a
 template <class T>
 cudaError_t add(const T* a, T* out, std::int64_t count, cudaStream_t stream);
 

@@ -74,10 +74,15 @@ struct CpuCells {
         for (std::int64_t j = 0; j < H; ++j)
           to[(b * L + l) * H + j] = states[l * stride + b * H + j];
   }
+  // out [B, n] = bias + states w', whose numbers are at `data`
   template <class T>
-  void add_bias(const T* bias, std::int64_t batch, std::int64_t n, T* out) const {
-    in_parallel(batch, n, [&](std::int64_t begin, std::int64_t end) {
-      kernels<T>().add_bias(bias, n, out, begin, end);
+  void map(Tensor& out, const Tensor& states, const Tensor& w, const Tensor& bias, T* data) const {
+    const std::int64_t n = w.size(0), width = w.size(1);
+    const T* weight = w.const_data_ptr<T>();
+    multiply(out, states, matrix<T>(weight, width, n, 1, width, w));
+    const T* offset = bias.const_data_ptr<T>();
+    in_parallel(out.size(0), n, [&](std::int64_t begin, std::int64_t end) {
+      kernels<T>().add_bias(offset, n, data, begin, end);
     });
   }
   template <class T>

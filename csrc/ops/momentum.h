@@ -75,11 +75,28 @@ Tensor matrix(const T* data, std::int64_t rows, std::int64_t cols, std::int64_t 
                                   like.device(), like.scalar_type());
 }
 
+// The same of a vector. Both are views without a gradient: products into a given matrix know none.
+template <class T>
+Tensor vector_of(const T* data, std::int64_t size, const Tensor& like) {
+  const std::array<std::int64_t, 1> sizes{size}, strides{1};
+  return torch::stable::from_blob(const_cast<T*>(data), {sizes.data(), 1}, {strides.data(), 1},
+                                  like.device(), like.scalar_type());
+}
+
 // out = a b
 inline void multiply(Tensor& out, const Tensor& a, const Tensor& b) {
   std::array<StableIValue, 3> stack{torch::stable::detail::from(a), torch::stable::detail::from(b),
                                     torch::stable::detail::from(out)};
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
+  (void)torch::stable::detail::to<Tensor>(stack[0]);
+}
+
+// out = bias + a w', as torch.nn.Linear has it: on CUDA one call of the matrix library
+inline void multiply_with_bias(Tensor& out, const Tensor& a, const Tensor& w, const Tensor& bias) {
+  using torch::stable::detail::from;
+  std::array<StableIValue, 4> stack{from(a), from(w), from(MaybeTensor(bias)), from(out)};
+  TORCH_ERROR_CODE_CHECK(
+      torch_call_dispatcher("aten::linear", "out", stack.data(), TORCH_ABI_VERSION));
   (void)torch::stable::detail::to<Tensor>(stack[0]);
 }
 

@@ -29,9 +29,10 @@ struct CudaCells {
                "lpgd: momentum, states");
   }
   template <class T>
-  void add_bias(const T* bias, std::int64_t batch, std::int64_t n, T* out) const {
-    check_cuda(cuda::add_bias(bias, batch, static_cast<int>(n), out, scope.stream()),
-               "lpgd: momentum, output");
+  void map(Tensor& out, const Tensor& states, const Tensor& w, const Tensor& bias, T*) const {
+    const std::int64_t n = w.size(0), width = w.size(1);
+    multiply_with_bias(out, states, matrix<T>(w.const_data_ptr<T>(), n, width, width, 1, w),
+                       vector_of<T>(bias.const_data_ptr<T>(), n, w));
   }
   template <class T>
   void add(const T* a, T* out, std::int64_t count) const {

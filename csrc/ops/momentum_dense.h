@@ -8,7 +8,7 @@
 //   kSmallBatch                          up to this batch (0: never) products go through its own
 //   cell, output, transposed             kernels; above it through torch's matrix library and
 //   activate, cell_backward, join,       these
-//   add_bias, add
+//   map, add
 #pragma once
 
 #include <tuple>
@@ -99,12 +99,11 @@ void output_map(const Device& device, const Dense& dense, const std::vector<Tens
   const std::int64_t B = dense.shape.batch, H = dense.shape.hidden, L = dense.shape.layers;
   const Tensor& w = weights[weights.size() - 2];
   const std::int64_t n = w.size(0), stride = dense.steps * B * H;
-  const T* weight = w.const_data_ptr<T>();
-  const T* bias = weights.back().const_data_ptr<T>();
   const T* last = hs + (dense.steps - 1) * B * H;
   if constexpr (Device::kSmallBatch > 0) {
     if (B <= Device::kSmallBatch) {
-      device.output(weight, bias, last, stride, dense.shape, n, v);
+      device.output(w.const_data_ptr<T>(), weights.back().const_data_ptr<T>(), last, stride,
+                    dense.shape, n, v);
       return;
     }
   }
@@ -116,9 +115,7 @@ void output_map(const Device& device, const Dense& dense, const std::vector<Tens
     states = joined.const_data_ptr<T>();
   }
   Tensor out = matrix<T>(v, B, n, n, 1, like);
-  multiply(out, matrix<T>(states, B, L * H, L * H, 1, like),
-           matrix<T>(weight, L * H, n, 1, L * H, like));
-  device.add_bias(bias, B, n, v);
+  device.map(out, matrix<T>(states, B, L * H, L * H, 1, like), w, weights.back(), v);
 }
 
 template <class Device>
