@@ -24,15 +24,16 @@ struct GridGroup {
 };
 
 __global__ void __launch_bounds__(kEitCheckThreads)
-    check_kernel(EitMesh mesh, EitPattern pattern, int* fault) {
+    check_kernel(const __grid_constant__ EitMesh mesh, const __grid_constant__ EitPattern pattern,
+                 int* fault) {
   const int found = eit_fault(GridGroup{}, mesh, pattern);
   if (found != kEitFine) atomicMax(fault, found);
 }
 
 template <class T>
 __global__ void __launch_bounds__(kEitMostThreads)
-    eit_kernel(EitTask<T> task, const int* fault, char* blocks, std::size_t block_bytes,
-               bool near) {
+    eit_kernel(const __grid_constant__ EitTask<T> task, const int* fault, char* blocks,
+               std::size_t block_bytes, bool near) {
   __shared__ double scratch[kScratch];
   const BlockGroup group{scratch};
   EitSolve<BlockGroup, double, T> solve;

@@ -44,7 +44,9 @@ Common<T> common_of(const PdhgTask<T>& task, const PdhgGiven& given, const Spars
 
 template <class T>
 __global__ void __launch_bounds__(kPrepareThreads)
-    prepare_kernel(PdhgTask<T> task, PdhgGiven given, Common<T> common) {
+    prepare_kernel(const __grid_constant__ PdhgTask<T> task,
+                   const __grid_constant__ PdhgGiven given,
+                   const __grid_constant__ Common<T> common) {
   __shared__ double scratch[kScratch];
   const BlockGroup group{scratch};
   if (!lay_out_pattern(group, given, common.pattern) || common.matrices == nullptr) return;
@@ -56,8 +58,8 @@ __global__ void __launch_bounds__(kPrepareThreads)
 
 template <class T>
 __global__ void __launch_bounds__(kPdhgMostThreads)
-    solve_kernel(PdhgTask<T> task, PdhgGiven given, Common<T> common, bool near,
-                 std::size_t block_bytes) {
+    solve_kernel(const __grid_constant__ PdhgTask<T> task, const __grid_constant__ PdhgGiven given,
+                 const __grid_constant__ Common<T> common, bool near, std::size_t block_bytes) {
   __shared__ double scratch[kScratch];
   __shared__ std::int64_t next;
   const BlockGroup group{scratch};
