@@ -15,11 +15,11 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc cmake tests/native tests/fuzz bench/native -type f 2>/dev/null)
 CXX_FILES = $(shell find csrc tests/native tests/fuzz bench/native -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: help build demo test test-all bench bench-prox docs reliability sanitize fuzz lint format wheel wheel-check clean distclean
+.PHONY: help build demo test test-all bench bench-prox docs reliability sanitize fuzz lint format wheel wheel-check cuda-check clean distclean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo | test | test-all | bench | bench-prox | docs | reliability | sanitize | fuzz | build | lint | format | wheel | wheel-check | clean | distclean'
+	@echo 'make demo | test | test-all | bench | bench-prox | docs | reliability | sanitize | fuzz | build | lint | format | wheel | wheel-check | cuda-check | clean | distclean'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -105,6 +105,15 @@ wheel: $(VENV)/.dependencies
 WHEEL_TORCH ?= 2.13.0
 wheel-check: wheel
 	$(BIN)/python tools/check_wheel.py dist/*.whl $(WHEEL_TORCH)
+
+# All of csrc/cuda for every generation, warnings as errors, and linked; needs nvcc and no GPU. The compiler's account of each
+# kernel goes into docs/cuda-resources.md. Minutes: the CPU kernels are built for one instruction set alone.
+CUDA_CHECK := 75-virtual;80-real;90-real;120-real
+cuda-check: $(VENV)/.dependencies
+	$(BIN)/cmake -S . -B build/cuda-check -G Ninja -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" -DCMAKE_MAKE_PROGRAM="$(CURDIR)/$(BIN)/ninja" \
+	  -DLPGD_CUDA=ON -DLPGD_ISAS=generic "-DCMAKE_CUDA_ARCHITECTURES=$(CUDA_CHECK)"
+	$(BIN)/cmake --build build/cuda-check
+	$(BIN)/python tools/cuda_resources.py build/cuda-check --write docs/cuda-resources.md
 
 clean:
 	rm -rf build dist $(VENV)/.built .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ Usage:
     python bench/bench_eit.py                 the whole, in about two minutes
     python bench/bench_eit.py --quick         fewer rounds, no fine mesh, no training epoch
     python bench/bench_eit.py --threads 1 --out eit.md
+    python bench/bench_eit.py --device cuda   there, beside dense torch alone
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import torch
 from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
+import devices
 from harness import machine
 from lpgd_native.nn import LearnedPrimalDual, RecurrentMomentum
 from lpgd_native.operators import EIT, Mesh
@@ -45,13 +47,14 @@ class DenseTorch:
     def __init__(self, operator: EIT) -> None:
         mesh = operator.mesh
         self.operator, self.nodes = operator, len(mesh.points)
-        self.local = torch.from_numpy(stiffness(mesh))
-        self.triangles = torch.from_numpy(mesh.triangles)
-        self.electrodes = torch.from_numpy(mesh.electrodes)
+        device = operator.drives.device
+        self.local = torch.from_numpy(stiffness(mesh)).to(device)
+        self.triangles = torch.from_numpy(mesh.triangles).to(device)
+        self.electrodes = torch.from_numpy(mesh.electrodes).to(device)
         place = self.triangles[:, :, None] * self.nodes + self.triangles[:, None, :]
         self.place = place.flatten()
         inner = np.setdiff1d(np.arange(self.nodes), mesh.boundary)[0]
-        self.rest = torch.tensor([i for i in range(self.nodes) if i != inner])
+        self.rest = torch.tensor([i for i in range(self.nodes) if i != inner], device=device)
 
     def solve(self, x: Tensor) -> Tensor:
         """R [B, nodes, L]"""
@@ -59,8 +62,8 @@ class DenseTorch:
         values = (x[:, :, None, None] * self.local).flatten(1)
         matrix = x.new_zeros(batch, n * n).index_add(1, self.place, values).view(batch, n, n)
         matrix = matrix[:, self.rest][:, :, self.rest]
-        currents = torch.zeros(n, len(self.electrodes), dtype=x.dtype)
-        currents[self.electrodes, torch.arange(len(self.electrodes))] = 1
+        currents = x.new_zeros(n, len(self.electrodes))
+        currents[self.electrodes, torch.arange(len(self.electrodes), device=x.device)] = 1
         out = x.new_zeros(batch, n, len(self.electrodes))
         factor = torch.linalg.cholesky(matrix)
         out[:, self.rest] = torch.cholesky_solve(currents[self.rest].expand(batch, -1, -1), factor)
@@ -165,22 +168,24 @@ def check(name: str, found: Tensor, expected: Tensor) -> None:
         raise SystemExit(f"{name}: wrong by {error:.1e}, not timed")
 
 
-def seconds(run: Run, rounds: int) -> float:
+def seconds(run: Run, rounds: int, device: str) -> float:
     """The median over calls."""
     run()
+    devices.finish(device)
     times = []
     for _ in range(rounds):
         began = time.perf_counter()
         run()
+        devices.finish(device)
         times.append(time.perf_counter() - began)
     return statistics.median(times)
 
 
 def compare(
-    resolution: str, counts: dict[str, int], rounds: int, seed: int = 0
+    resolution: str, counts: dict[str, int], rounds: int, device: str = "cpu", seed: int = 0
 ) -> tuple[EIT, dict[str, tuple[float, float]]]:
     """Seconds a sample of F and of the gradient, by contender; `counts`: its batches."""
-    operator = EIT(Mesh.disc(resolution))
+    operator = EIT(Mesh.disc(resolution)).to(device)
     makers: dict[str, Callable[[EIT], Any]] = {
         "lpgd_native": lambda o: o,
         "dense torch": DenseTorch,
@@ -189,28 +194,33 @@ def compare(
     }
     generator = torch.Generator().manual_seed(seed)
     most = max(counts.values())
-    x = 0.5 + torch.rand(most, *operator.domain, generator=generator, dtype=torch.float64)
-    y = operator(0.5 + torch.rand(x.shape, generator=generator, dtype=torch.float64))
+    x, other = (
+        (0.5 + torch.rand(most, *operator.domain, generator=generator, dtype=torch.float64)).to(
+            device
+        )
+        for _ in range(2)
+    )
+    y = operator(other)
     table = {}
     for name, count in counts.items():
         method = makers[name](operator)
         a, b = x[:count], y[:count]
         check(name, method.forward(a[:2]), operator(a[:2]))
         check(name, method.gradient(a[:2], b[:2]), operator.gradient(a[:2], b[:2]))
-        forward = seconds(lambda m=method, a=a: m.forward(a), rounds) / count
-        gradient = seconds(lambda m=method, a=a, b=b: m.gradient(a, b), rounds) / count
+        forward = seconds(lambda m=method, a=a: m.forward(a), rounds, device) / count
+        gradient = seconds(lambda m=method, a=a, b=b: m.gradient(a, b), rounds, device) / count
         table[name] = (forward, gradient)
         print(f"{resolution} {name}: F {1e3 * forward:.4g} ms, gradient {1e3 * gradient:.4g} ms")
     return operator, table
 
 
-def epoch(samples: int, batch: int) -> float:
+def epoch(samples: int, batch: int, device: str) -> float:
     """Seconds of a training epoch of LPD-RMA (T = 10, LSTM of 64, low resolution)."""
-    operator = EIT(minimum=0.05)
+    operator = EIT(minimum=0.05).to(device)
     momentum = RecurrentMomentum("lstm", hidden=64, layers=1, downsample=2)
-    network = LearnedPrimalDual(operator, iterations=10, momentum=momentum)
+    network = LearnedPrimalDual(operator, iterations=10, momentum=momentum).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    x = 0.5 + torch.rand(samples, *operator.domain)
+    x = 0.5 + torch.rand(samples, *operator.domain, device=device)
     y = operator(x)
     began = time.perf_counter()
     for part, data in zip(x.split(batch), y.split(batch), strict=True):
@@ -218,6 +228,7 @@ def epoch(samples: int, batch: int) -> float:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+    devices.finish(device)
     return time.perf_counter() - began
 
 
@@ -243,7 +254,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as it is")
     parser.add_argument("--out", type=Path, help="write the tables there as markdown")
+    parser.add_argument("--json", type=Path, help="a file for the numbers")
+    devices.add_option(parser)
     arguments = parser.parse_args()
+    device = arguments.device
+    rows: list[dict[str, Any]] = []
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     rounds = 2 if arguments.quick else 7
@@ -253,15 +268,28 @@ def main() -> None:
     counts = {"lpgd_native": 400, "dense torch": 32, "pyEIT": 4, "spsolve": 32}
     if arguments.quick:
         counts = {"lpgd_native": 64, "dense torch": 8, "pyEIT": 2, "spsolve": 4}
-    lines += markdown(*compare("coarse", counts, rounds))
+    if device != "cpu":  # the others work on numpy arrays
+        counts = {name: counts[name] for name in ("lpgd_native", "dense torch")}
+
+    def page(resolution: str, counts: dict[str, int]) -> list[str]:
+        operator, table = compare(resolution, counts, rounds, device)
+        rows.extend(
+            {"mesh": resolution, "method": name, "F s": forward, "gradient s": gradient}
+            for name, (forward, gradient) in table.items()
+        )
+        return markdown(operator, table)
+
+    lines += page("coarse", counts)
     if not arguments.quick:
-        lines += markdown(*compare("fine", {"lpgd_native": 64, "spsolve": 4}, rounds))
-        first = epoch(400, 10)
+        fine = {"lpgd_native": 64, "spsolve": 4} if device == "cpu" else {"lpgd_native": 64}
+        lines += page("fine", fine)
+        first = epoch(400, 10, device)
         lines.append(f"An epoch of LPD-RMA, T = 10, 400 samples in batches of 10: {first:.1f} s")
     text = "\n".join(lines)
     print(text)
     if arguments.out:
         arguments.out.write_text(text + "\n")
+    devices.write(arguments.json, device, rows)
 
 
 if __name__ == "__main__":

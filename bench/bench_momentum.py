@@ -8,6 +8,7 @@ Usage:
     python bench/bench_momentum.py                 the whole, in less than four minutes
     python bench/bench_momentum.py --quick         a few cells, no torch.compile
     python bench/bench_momentum.py --threads 1 --out momentum.md
+    python bench/bench_momentum.py --device cuda --json momentum.json
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+import devices
 from lpgd_native import lstm_momentum_step
 from lpgd_native.momentum import Tape
 from lpgd_native.nn import LearnedPrimalDual, Momentum, RecurrentMomentum
@@ -197,9 +199,7 @@ def measure(runs: dict[str, Run], budget: float) -> dict[str, float]:
     deadline = time.perf_counter() + budget
     while len(times["eager"]) < 3 or time.perf_counter() < deadline:
         for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - begin)
+            times[name].append(_seconds(run))
         if len(times["eager"]) >= 60:
             break
     return {name: 1e3 * statistics.median(values) for name, values in times.items()}
@@ -207,6 +207,11 @@ def measure(runs: dict[str, Run], budget: float) -> dict[str, float]:
 
 def peak(run: Run) -> float:
     """Largest number of bytes that torch had allocated at once in a run, beyond those before it."""
+    if _device() == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return float(torch.cuda.max_memory_allocated() - before)
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         run()
@@ -227,9 +232,15 @@ def gflops() -> float:
 
 
 def _seconds(call: Callable[[], object]) -> float:
+    devices.finish(_device())
     begin = time.perf_counter()
     call()
+    devices.finish(_device())
     return time.perf_counter() - begin
+
+
+def _device() -> str:
+    return torch.get_default_device().type
 
 
 def row(*cells: object) -> str:
@@ -249,8 +260,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, help="write the tables to a file too")
+    parser.add_argument("--json", type=Path, help="a file for the numbers")
+    devices.add_option(parser)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
+    torch.set_default_device(args.device)
+    measured: list[dict[str, object]] = []
     refused = []
     lines = [
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
@@ -297,6 +312,7 @@ def main(argv: list[str] | None = None) -> int:
         if not accepted(f"{shape}", runs):
             continue
         ms = measure(runs, 0.0 if large else args.budget)
+        measured.append({"shape": shape, "ms": ms})
         nan = float("nan")
         eager, ours = ms["eager"], ms.get("in a network", nan)
         compiled = ms.get("compiled")
@@ -327,6 +343,7 @@ def main(argv: list[str] | None = None) -> int:
         if not accepted(f"per coordinate {rows} {hidden}", runs):
             continue
         ms = measure(runs, args.budget)
+        measured.append({"per coordinate": (rows, hidden), "ms": ms})
         ours = ms.get("per coordinate", float("nan"))
         rate = 1e-6 * 3 * 5 * rows * 2 * (4 * hidden * (hidden + 1) + hidden) / ours
         show(
@@ -346,12 +363,14 @@ def main(argv: list[str] | None = None) -> int:
         runs = network_runs(batch)
         if accepted(f"network {batch}", runs):
             ms = measure(runs, 3 * args.budget)
+            measured.append({"network": batch, "ms": ms})
             ours = ms.get("LearnedPrimalDual", float("nan"))
             show(row(batch, ms["eager"], ours, ms["eager"] / ours))
     if refused:
         show("", "Refused: " + "; ".join(refused))
     if args.out:
         args.out.write_text("\n".join(lines) + "\n")
+    devices.write(args.json, args.device, measured)
     return 1 if refused else 0
 
 

@@ -2,6 +2,7 @@
 
     python bench/bench_oracles.py              prints Markdown tables, about 4 minutes
     python bench/bench_oracles.py --quick      small sizes, fewer rounds
+    python bench/bench_oracles.py --device cuda  ours there, peers on the CPU; --json FILE: numbers
     python bench/bench_oracles.py --only grid  tables and rows whose name contains this
     python bench/bench_oracles.py --out FILE.md  puts the tables between the marks in the file, too
 
@@ -28,6 +29,7 @@ import scipy.sparse
 import torch
 from scipy.sparse import csgraph
 
+import devices
 import lpgd_native
 from lpgd_native import oracles
 from marks import between
@@ -50,12 +52,19 @@ class Row:
     tolerance: float = 1e-7
 
 
+def on_device(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values).to(_device)
+
+
+_device = "cpu"  # --device
+
+
 def check(row: Row) -> None:
     solution = row.ours()
     if solution.status.any():
         raise RuntimeError(f"{row.name}: an item has no solution")
     for peer, count, call in row.peers:
-        found, expected = np.asarray(call()), solution.objective[:count].double().numpy()
+        found, expected = np.asarray(call()), solution.objective[:count].double().cpu().numpy()
         if found.size == 0:
             continue
         off = np.abs(found - expected).max() / max(1.0, np.abs(expected).max())
@@ -72,6 +81,7 @@ def measure(row: Row, rounds: int) -> dict[str, float]:
     def time_of(name: str, count: int, call: Callable[[], object]) -> None:
         begin = time.perf_counter()
         call()
+        devices.finish(_device)
         samples.setdefault(name, []).append(1e6 * (time.perf_counter() - begin) / count)
 
     for turn in range(rounds + 1):
@@ -105,7 +115,7 @@ def assignment_rows(quick: bool) -> Iterator[Row]:
             ),
         }
         for kind, costs in kinds.items():
-            given = torch.from_numpy(costs)
+            given = on_device(costs)
 
             def by_scipy(costs: np.ndarray = costs) -> np.ndarray:
                 chosen = [(c, scipy.optimize.linear_sum_assignment(c)) for c in costs]
@@ -132,7 +142,7 @@ def grid_rows(quick: bool) -> Iterator[Row]:
     for n in (12,) if quick else (12, 30):
         batch, few = 64, 8
         costs = generator(1).random((batch, n, n)) + 0.01
-        given, edges = torch.from_numpy(costs), grid_edges(n)
+        given, edges = on_device(costs), grid_edges(n)
         flat = costs.reshape(batch, -1)
 
         def graph_of(c: np.ndarray, edges: np.ndarray = edges) -> scipy.sparse.csr_matrix:
@@ -175,7 +185,7 @@ def grid_rows(quick: bool) -> Iterator[Row]:
 def other_rows(quick: bool) -> Iterator[Row]:
     rng, batch = generator(2), 256
     for n, k in ((1000, 50),) if quick else ((50, 5), (1000, 50), (1000, 500)):
-        given = torch.from_numpy(rng.standard_normal((batch, n)))
+        given = on_device(rng.standard_normal((batch, n)))
         yield Row(
             f"top {k} of {n}",
             batch,
@@ -184,11 +194,13 @@ def other_rows(quick: bool) -> Iterator[Row]:
                 (
                     "torch.topk",
                     batch,
-                    lambda given=given, k=k: given.topk(k, largest=False).values.sum(-1).numpy(),
+                    lambda given=given, k=k: (
+                        given.topk(k, largest=False).values.sum(-1).cpu().numpy()
+                    ),
                 )
             ],
         )
-        ranks = torch.arange(1.0, n + 1, dtype=torch.float64)
+        ranks = torch.arange(1.0, n + 1, dtype=torch.float64, device=_device)
         yield Row(
             f"ranking of {n}",
             batch,
@@ -198,14 +210,14 @@ def other_rows(quick: bool) -> Iterator[Row]:
                     "torch.sort",
                     batch,
                     lambda given=given, ranks=ranks: (
-                        (given.sort(descending=True).values * ranks).sum(-1).numpy()
+                        (given.sort(descending=True).values * ranks).sum(-1).cpu().numpy()
                     ),
                 )
             ],
         )
     nodes, batch = 40, 128
     pairs = np.array([(i, j) for i in range(nodes) for j in range(i)])
-    tree = oracles.SpanningTree(torch.from_numpy(pairs), nodes)
+    tree = oracles.SpanningTree(torch.from_numpy(pairs), nodes)  # its plan: host data
     costs = rng.random((batch, len(pairs))) + 0.01
 
     def by_csgraph(costs: np.ndarray = costs) -> np.ndarray:
@@ -216,7 +228,7 @@ def other_rows(quick: bool) -> Iterator[Row]:
     yield Row(
         f"spanning tree, {nodes} nodes, {len(pairs)} edges",
         batch,
-        lambda: tree.solve(torch.from_numpy(costs)),
+        lambda: tree.solve(on_device(costs)),
         [("csgraph", batch, by_csgraph)],
     )
     weights = rng.integers(1, 100, (1, 50)).astype(float)
@@ -238,7 +250,7 @@ def other_rows(quick: bool) -> Iterator[Row]:
             f"knapsack, 50 items, capacity 400, {method}",
             32,
             lambda method=method: oracles.binary_knapsack(
-                torch.from_numpy(-values), torch.from_numpy(weights), [400.0], method=method
+                on_device(-values), on_device(weights), [400.0], method=method
             ),
             [("scipy milp", 32, by_milp)],
         )
@@ -281,13 +293,13 @@ def highs_rows(quick: bool) -> Iterator[Row]:
         yield Row(
             f"HiGHS, LP of 40 variables, {kind}",
             batch,
-            lambda lp=lp: lp.solve(torch.from_numpy(paths)),
+            lambda lp=lp: lp.solve(on_device(paths)),
             [("scipy linprog", batch, by_linprog)],
         )
         yield Row(
             f"HiGHS, knapsack of 20 items, {kind}",
             len(values),
-            lambda mip=mip: mip.solve(torch.from_numpy(-values)),
+            lambda mip=mip: mip.solve(on_device(-values)),
             [("scipy milp", len(values), by_milp)],
         )
 
@@ -299,14 +311,20 @@ def show_number(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def oracle_table(args: argparse.Namespace, show: Callable[[str], None]) -> None:
+def oracle_table(
+    args: argparse.Namespace, show: Callable[[str], None], measured: list[dict[str, object]]
+) -> None:
     show(f"| oracle | batch | ours, 1 thread | {args.threads} threads | peer | its time | ratio |")
     show("| --- | ---: | ---: | ---: | --- | ---: | ---: |")
-    for rows in (assignment_rows, grid_rows, other_rows, highs_rows):
+    made = [assignment_rows, grid_rows, other_rows]
+    if args.device == "cpu":
+        made.append(highs_rows)
+    for rows in made:
         for row in rows(args.quick):
             if args.only and args.only not in row.name:
                 continue
             times = measure(row, args.rounds)
+            measured.append({"oracle": row.name, "batch": row.batch, "microseconds": times})
             for name, _, _ in row.peers:
                 cells = [times["one"], times["all"], times[name], times[name] / times["one"]]
                 one, every, theirs, ratio = map(show_number, cells)
@@ -345,7 +363,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", help="rows whose name contains this")
     parser.add_argument("--out", type=Path, help=f"a file with the lines {' and '.join(MARKS)}")
+    parser.add_argument("--json", type=Path, help="a file for the numbers")
+    devices.add_option(parser)
     args = parser.parse_args()
+    global _device
+    _device = args.device
     if args.out is not None:
         between(args.out.read_text(), "", MARKS)  # before the measurements, not after
     torch.set_num_threads(args.threads)
@@ -365,8 +387,11 @@ def main() -> None:
         f"{args.rounds} rounds, microseconds an item; ratios above 1: ours, on one thread, is "
         f"faster\n"
     )
-    oracle_table(args, show)
-    step_table(args, show)
+    measured: list[dict[str, object]] = []
+    oracle_table(args, show, measured)
+    if args.device == "cpu":
+        step_table(args, show)
+    devices.write(args.json, args.device, measured)
     if args.out is not None:
         args.out.write_text(between(args.out.read_text(), "\n".join(lines), MARKS))
 

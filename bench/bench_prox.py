@@ -2,6 +2,7 @@
 
     python bench/bench_prox.py                 prints a Markdown table, less than 4 minutes
     python bench/bench_prox.py --quick         the middle size alone
+    python bench/bench_prox.py --device cuda   there, without fastprox; --json FILE: the numbers
     python bench/bench_prox.py --out FILE.md   puts the table between the marks in the file, too
     FASTPROX_PYTHON=/path/to/python ...        a Python >= 3.12 with fastprox==1.0.1
 
@@ -27,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import devices
 import lpgd_native
 from lpgd_native.reference import prox as twins
 from marks import between
@@ -115,11 +117,12 @@ class Peer:
         self.process.wait()
 
 
-def time_of(call: Callable[[], object], calls: int = 1) -> list[float]:
+def time_of(call: Callable[[], object], calls: int = 1, device: str = "cpu") -> list[float]:
     times = []
     for _ in range(calls):
         start = time.perf_counter()
         call()
+        devices.finish(device)
         times.append(time.perf_counter() - start)
     return times
 
@@ -134,13 +137,23 @@ class Row:
 
 
 def measure(
-    op: Op, rows: int, n: int, dtype: torch.dtype, peer: Peer | None, rounds: int, compile_: bool
+    op: Op,
+    rows: int,
+    n: int,
+    dtype: torch.dtype,
+    peer: Peer | None,
+    rounds: int,
+    compile_: bool,
+    device: str,
 ) -> Row:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(rows, n, dtype=dtype, generator=generator)
-    g = torch.randn(rows, n, dtype=dtype, generator=generator)
+    x = torch.randn(rows, n, dtype=dtype, generator=generator).to(device)
+    g = torch.randn(rows, n, dtype=dtype, generator=generator).to(device)
     row = Row(op.name, f"{rows}x{n}", str(dtype).removeprefix("torch.float"))
-    given = [torch.tensor(p, dtype=dtype) if isinstance(p, list) else p for p in op.parameters(n)]
+    given = [
+        torch.tensor(p, dtype=dtype, device=device) if isinstance(p, list) else p
+        for p in op.parameters(n)
+    ]
     function = getattr(lpgd_native, op.name)
     leaf = x.clone().requires_grad_()
     out = function(leaf, *given)
@@ -181,7 +194,7 @@ def measure(
             elif name == "fastprox vjp":
                 times = peer.ask(op="vjp", calls=burst)["times"]  # type: ignore[union-attr]
             else:
-                times = time_of(call, burst)
+                times = time_of(call, burst, device)
             if turn > 0:
                 samples[name] += times
     row.times = {name: 1e3 * statistics.median(times) for name, times in samples.items()}
@@ -229,6 +242,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", help="operators whose name contains this")
+    parser.add_argument("--json", type=Path, help="a file for the numbers")
+    devices.add_option(parser)
     parser.add_argument("--out", type=Path, help=f"a file with the lines {' and '.join(MARKS)}")
     args = parser.parse_args()
     if args.out is not None:
@@ -236,14 +251,21 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     python = Path(os.environ.get("FASTPROX_PYTHON", HERE / ".venvs/fastprox/bin/python"))
     lines: list[str] = []
+    measured: list[Row] = []
 
     def show(line: str) -> None:
         print(line, flush=True)
         lines.append(line)
 
+    def cell(*what) -> None:
+        measured.append(measure(*what, args.device))
+        show(line_of(measured[-1]))
+
     with tempfile.TemporaryDirectory() as folder:
         peer = None
-        if python.exists():
+        if args.device != "cpu":
+            show(f"On {devices.about(args.device)['device']}\n")
+        elif python.exists():
             peer = Peer(python, args.threads, Path(folder))
         else:
             show(f"fastprox is left out: no {python} (bench/setup_peers.sh fastprox)\n")
@@ -266,11 +288,12 @@ def main() -> None:
             for m, n, dtype in cells:
                 rounds = max(args.rounds // 2, 2) if m * n > 5_000_000 else args.rounds
                 compile_ = not args.quick and (m, n) == (4096, 1000)
-                show(line_of(measure(op, m, n, dtype, peer, rounds, compile_)))
+                cell(op, m, n, dtype, peer, rounds, compile_)
         if not args.quick and not args.only:
-            show(line_of(measure(SEPARABLE[0], 1, 100_000_000, torch.float32, None, 3, False)))
+            cell(SEPARABLE[0], 1, 100_000_000, torch.float32, None, 3, False)
         if peer is not None:
             peer.close()
+    devices.write(args.json, args.device, [vars(row) for row in measured])
     if args.out is not None:
         args.out.write_text(between(args.out.read_text(), "\n".join(lines), MARKS))
 

@@ -3,7 +3,7 @@
 #   LPGD_CUDA=AUTO|ON|OFF          AUTO builds it where nvcc works
 #   CMAKE_CUDA_ARCHITECTURES       default: machine code for 80 and 90, and PTX for what comes after
 #
-#   LPGD_CUDA_FOUND, lpgd::cuda_headers (for C++ files that name cudaStream_t), lpgd::cudart
+#   LPGD_CUDA_FOUND, lpgd_log_ptxas(target), lpgd::cuda_headers (for C++ files that name cudaStream_t), lpgd::cudart
 
 set(LPGD_CUDA_FOUND OFF)
 set(LPGD_CUDA_COMPILER "")
@@ -37,9 +37,17 @@ find_package(CUDAToolkit REQUIRED)
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
-# Device code may call constexpr functions of the standard library, such as numeric_limits; and the
-# architectures are compiled side by side.
-string(APPEND CMAKE_CUDA_FLAGS " --expt-relaxed-constexpr --threads=2")
+# Device code may call constexpr functions of the standard library, such as numeric_limits.
+string(APPEND CMAKE_CUDA_FLAGS " --expt-relaxed-constexpr")
+
+# lpgd_log_ptxas(target): registers, spills, stack and shared memory of its kernels are kept beside
+# the object files (tools/cuda_resources.py). Architectures are compiled one after the other: what
+# several ptxas write at once could not be told apart.
+function(lpgd_log_ptxas target)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-v>)
+  set(launcher ${CMAKE_CURRENT_SOURCE_DIR}/cmake/ptxas_log.sh ${CMAKE_CUDA_COMPILER_LAUNCHER})
+  set_target_properties(${target} PROPERTIES CUDA_COMPILER_LAUNCHER "${launcher}")
+endfunction()
 
 add_library(lpgd_cuda_headers INTERFACE)
 add_library(lpgd::cuda_headers ALIAS lpgd_cuda_headers)

@@ -135,6 +135,7 @@ def loss(outputs: tuple[Tensor, ...]) -> Tensor:
     """Something that every entry counts in, each differently."""
     total = outputs[0].new_zeros(())
     for k, out in enumerate(outputs):
-        weights = torch.linspace(0.3, 1.7, out.numel(), dtype=out.dtype).reshape(out.shape)
+        weights = torch.linspace(0.3, 1.7, out.numel(), dtype=out.dtype, device=out.device)
+        weights = weights.reshape(out.shape)
         total = total + (weights * out).sin().sum() * (k + 1)
     return total

@@ -10,6 +10,8 @@ import torch
 from lpgd_native import reference
 from lpgd_native.convolution import conv_prelu
 
+pytestmark = pytest.mark.on_device
+
 # batch, channels in and out, length, kernel
 SHAPES = [
     (3, 2, 5, 53, 3),
@@ -39,7 +41,7 @@ def leaves(shape, slope, dtype=torch.float64):
 
 def values_and_gradients(function, tensors):
     y = function(*tensors)
-    weights = torch.linspace(-1, 1.5, y.numel(), dtype=y.dtype).reshape(y.shape)
+    weights = torch.linspace(-1, 1.5, y.numel(), dtype=y.dtype, device=y.device).reshape(y.shape)
     return (y, *torch.autograd.grad(y, [t for t in tensors if t is not None], weights))
 
 
@@ -115,6 +117,7 @@ def test_opcheck(shape, slope):
         )
 
 
+@pytest.mark.cpu_only("about the CPU's autocast")
 def test_elsewhere_torch_runs():
     """Transforms, autocast and half precision."""
     x, slope, weight, bias = (t.detach() for t in leaves((3, 2, 4, 9, 3), 0.25))
@@ -132,6 +135,7 @@ def test_elsewhere_torch_runs():
     assert conv_prelu(*half).dtype == torch.bfloat16
 
 
+@pytest.mark.cpu_only("about threads")
 def test_threads_change_nothing():
     tensors = leaves((32, 32, 32, 53, 3), 0.25, torch.float32)
     threads = torch.get_num_threads()

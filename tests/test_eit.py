@@ -13,6 +13,8 @@ from lpgd_native import SolverError, Status, reference
 from lpgd_native.operators import EIT, GaussNewton, Mesh
 from transforms import compiles, forward_mode
 
+pytestmark = pytest.mark.on_device
+
 each = pytest.mark.parametrize("name", MODELS)
 BUILT: dict[str, EIT] = {}
 
@@ -300,6 +302,7 @@ def test_patterns():
 # items
 
 
+@pytest.mark.cpu_only("about the CPU's autocast")
 def test_any_batch_dimensions_and_dtypes(disc):
     x = conductivity(disc, 2, 3)
     y = disc(x)

@@ -11,6 +11,8 @@ from lpgd_native import gru_momentum_step, lstm_momentum_sequence, lstm_momentum
 from lpgd_native._momentum_autograd import Tape
 from momentum_cases import SMALL, Case, each_case, loss
 
+pytestmark = pytest.mark.on_device
+
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 3e-6}
 each_dtype = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lpgd_native import Status, oracles
+from lpgd_native.oracles.knapsack import _most_states
 from oracle_cases import CASES, KINDS, draw, scale_of
 
 F64 = torch.float64
@@ -183,6 +184,50 @@ def test_knapsack_statuses():
     assert oracles.binary_knapsack(c[0], half, [2.0], method="table").status == 4
     stopped = oracles.binary_knapsack(c[0], half, [1.0], method="branch", max_nodes=2)
     assert stopped.status == Status.MAX_ITERATIONS
+
+
+@pytest.mark.parametrize("method", ["auto", "table"])
+def test_which_method_takes_a_knapsack_hangs_on_its_own_data(method):
+    """A capacity that is not whole is what whole weights can use of it, whoever is beside it."""
+    c = -torch.ones(2, 5, dtype=F64)  # equally good choices: methods would differ
+    weights = torch.tensor([[1.0, 2.0, 2.0, 1.0, 2.0]], dtype=F64)
+    capacity = torch.tensor([[4.5], [9.0]], dtype=F64)
+    together = oracles.binary_knapsack(c, weights, capacity, method=method)
+    assert together.status.tolist() == [Status.OK, Status.OK]
+    for k in range(2):
+        alone = oracles.binary_knapsack(c[k], weights, capacity[k], method=method)
+        whole = oracles.binary_knapsack(c[k], weights, capacity[k].floor(), method=method)
+        assert torch.equal(alone.x, together.x[k])
+        assert torch.equal(whole.x, together.x[k])
+
+
+@pytest.mark.parametrize(
+    ("capacity", "states"),
+    [
+        (6.0, 7),
+        (6.5, 7),
+        (0, 1),
+        (-1.0, 0),
+        (float("inf"), 0),
+        (float("nan"), 0),
+        ([3.0, 4.0], 20),
+        (torch.tensor([[3.0, 4.5], [9.0, -1.0], [1.0, torch.nan]]), 20),
+        (torch.tensor([[1e9, 2e9], [1.0, 1.0]]), 4),
+        (torch.tensor(5.0), 6),
+        (torch.empty(0, 2), 0),
+        ("room", None),
+        (torch.tensor([True]), None),
+    ],
+)
+def test_the_states_that_kernels_are_told(capacity, states):
+    assert _most_states(capacity) == states
+
+
+def test_a_knapsack_notices_capacities_that_are_written_over():
+    oracle = oracles.Knapsack(torch.ones(3), torch.tensor([2.0]))
+    assert oracle._is_unchanged()
+    oracle.capacity.fill_(3.0)
+    assert not oracle._is_unchanged()
 
 
 def test_knapsack_takes_what_weighs_nothing_and_fills_to_the_brim():

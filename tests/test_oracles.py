@@ -14,6 +14,8 @@ from lpgd_native import SolverError, Status, oracles
 from lpgd_native.reference import oracles as twins
 from oracle_cases import CASES, draw, kinds_of, parametrize, scale_of
 
+pytestmark = pytest.mark.on_device
+
 F64 = torch.float64
 
 each_kind = pytest.mark.parametrize(
@@ -90,6 +92,7 @@ def test_a_bad_item_is_a_status_of_its_own(case):
         assert torch.equal(left[others], right[others])
 
 
+@pytest.mark.cpu_only("about threads")
 @parametrize
 def test_nothing_hangs_on_batch_or_threads(case):
     costs = torch.cat([draw(case, kind, 50) for kind in kinds_of(case)])

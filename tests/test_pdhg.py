@@ -20,6 +20,7 @@ from lpgd_native._pdhg_autograd import Pattern
 from lpgd_native._pdhg_columns import columns_of
 
 pytestmark = [
+    pytest.mark.on_device,
     pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning"),
     pytest.mark.filterwarnings("ignore:Sparse invariant checks are:UserWarning"),
 ]
@@ -98,6 +99,7 @@ def violation(problem: dict, x: np.ndarray) -> float:
     return float(max(parts))
 
 
+@pytest.mark.cpu_only("HiGHS is a library for the CPU")
 @pytest.mark.parametrize("name", LPS)
 def test_lp_against_highs(name):
     problem = LPS[name]

@@ -11,6 +11,8 @@ import lpgd_native.prox as prox
 from prox_cases import parametrize
 from transforms import forward_mode
 
+pytestmark = pytest.mark.on_device
+
 
 def leaves_of(case, rows=3, n=6, seed=0):
     return [a.clone().requires_grad_() for a in case.arguments(rows, case.width or n, seed)]

@@ -11,6 +11,8 @@ from prox_cases import SEPARABLE_CASES, normal, parametrize, uniform
 
 cp = pytest.importorskip("cvxpy")
 
+pytestmark = pytest.mark.on_device
+
 
 def close(left, right, tolerance=1e-9):
     torch.testing.assert_close(left, right, rtol=tolerance, atol=tolerance)
@@ -153,6 +155,7 @@ def test_float32_agrees(case, n):
     close(out.double(), case.run(*(a.float().double() for a in arguments)), 2e-4)
 
 
+@pytest.mark.cpu_only("about the CPU's autocast")
 @parametrize()
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision(case, half):
@@ -181,6 +184,7 @@ def test_nan_stays_in_its_row(case):
         assert out[1].isnan().all()
 
 
+@pytest.mark.cpu_only("about threads")
 @parametrize()
 def test_same_bits_for_any_number_of_threads(case):
     before = torch.get_num_threads()

@@ -86,3 +86,28 @@ def test_an_empty_batch(batch):
 def test_opcheck():
     flat = random_qp(142, 3, n=4, m=3, p=1).map(lambda t: t.cuda()).flat()
     torch.library.opcheck(torch.ops.lpgd.solve_qp.default, (*flat, 1e-9, 60))
+
+
+@pytest.mark.parametrize(("n", "batch"), [(5, 1), (10, 700), (32, 9), (33, 9), (64, 40), (130, 3)])
+def test_warps_blocks_and_their_workspaces(n, batch):
+    """Of each kind that cuda/geometry.h knows; more items than workers, and fewer."""
+    data = random_qp(150, batch, n=n, m=n, p=n // 2)
+    solution, again = (solve_qp(*data.map(lambda t: t.cuda())) for _ in range(2))
+    assert solution.status.eq(Status.OK).all()
+    torch.testing.assert_close(solution.x.cpu(), solve_qp(*data).x, rtol=1e-7, atol=1e-7)
+    assert torch.equal(solution.x, again.x)  # whoever took which item
+
+
+def test_a_cuda_graph_replays_it():
+    """Static shapes, no host reads; the counter of items starts at 0 again."""
+    data = random_qp(143, 40, n=8, m=6, p=2).map(lambda t: t.cuda())
+    flat = data.flat()
+    torch.ops.lpgd.solve_qp(*flat, 1e-9, 60)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        x, *_ = torch.ops.lpgd.solve_qp(*flat, 1e-9, 60)
+    for _ in range(2):
+        flat.q.mul_(0.5)
+        graph.replay()
+        assert torch.equal(x, torch.ops.lpgd.solve_qp(*flat, 1e-9, 60)[0])

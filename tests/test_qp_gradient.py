@@ -12,6 +12,8 @@ from losses import OUTPUTS, gradients, leaves_of, weights_for
 from lpgd_native import LPGD, Implicit, reference, solve_lp, solve_qp
 from oracles import stacked
 
+pytestmark = pytest.mark.on_device
+
 
 def movable(case, data: Data) -> list[str]:
     """Names of the arguments that finite differences may move."""

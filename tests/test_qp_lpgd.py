@@ -12,6 +12,8 @@ from losses import OUTPUTS, gradients, weights_for
 from lpgd_native import LPGD, reference, solve_lp, solve_qp
 from oracles import objective, stacked
 
+pytestmark = pytest.mark.on_device
+
 QP = random_qp(70, 4, n=8, m=5, p=1, lower=True, upper=True)
 SIDES = {"lower": (1.0,), "upper": (-1.0,), "average": (1.0, -1.0)}
 

@@ -11,6 +11,8 @@ import torch
 from cases import INF, NAMES, Data, parametrize_cases, random_lp, random_qp, rows
 from lpgd_native import LPGD, SolverError, Status, solve_lp, solve_qp
 
+pytestmark = pytest.mark.on_device
+
 GOOD = random_qp(40, 9, n=5, m=4, p=2, lower=True, upper=True)
 
 
@@ -238,6 +240,7 @@ def test_results_do_not_depend_on_the_batch(case):
         assert_same([part[k] for part in flat], [part[1] for part in thrice])
 
 
+@pytest.mark.cpu_only("about threads")
 @pytest.mark.parametrize("strategy", [None, LPGD(tau=0.5), LPGD(tau=5.0, envelope="lower")])
 def test_results_do_not_depend_on_threads(strategy):
     data = random_qp(45, 150, n=8, m=8, p=3, lower=True, upper=True)

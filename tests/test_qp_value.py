@@ -9,6 +9,8 @@ from cases import Data, assignment, parametrize_cases, random_lp, random_qp, row
 from lpgd_native import Status, solve_lp, solve_qp
 from oracles import clarabel_x, highs_objective, kkt_violations, objective, reference_x
 
+pytestmark = pytest.mark.on_device
+
 
 @parametrize_cases()
 def test_every_item_is_solved(case):
@@ -156,6 +158,7 @@ def _spare(data: Data) -> Data:
     return data._replace(h=data.h + 1.0)
 
 
+@pytest.mark.cpu_only("HiGHS is a library for the CPU")
 @pytest.mark.parametrize("name", LPS)
 def test_degenerate_lps_reach_the_objective_of_highs(name):
     data = LPS[name]()

@@ -10,6 +10,8 @@ import torch
 from cases import NAMES, Data, parametrize_cases, random_lp, random_qp
 from lpgd_native import LPGD, Implicit, Status, nn, solve_lp, solve_qp
 
+pytestmark = pytest.mark.on_device
+
 QP = random_qp(300, 16, n=12, m=10, p=3, lower=True, upper=True)
 LP = random_lp(301, 16, n=12)
 

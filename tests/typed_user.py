@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import lpgd_native as lpgd
-from lpgd_native import nn, operators, proximal
+from lpgd_native import algorithms, losses, nn, operators, proximal
 
 
 class Policy(torch.nn.Module):
@@ -20,7 +20,7 @@ class Policy(torch.nn.Module):
             P=torch.eye(n),
             A=one,
             b=one[:, 0],
-            lb=torch.zeros(n),
+            lb=0.0,
             gradient=lpgd.LPGD(tau=0.5, envelope="lower"),
         )
 
@@ -50,5 +50,26 @@ def shrink(x: Tensor) -> Tensor:
 def network(a: Tensor) -> nn.LearnedProximalGradient:
     """An unrolled network."""
     return nn.LearnedProximalGradient(
-        operators.LinearOperator(a), iterations=3, momentum=nn.RecurrentMomentum(hidden=8)
+        operators.LinearOperator(a),
+        iterations=3,
+        momentum=nn.RecurrentMomentum(hidden=8),
+        block=nn.ProxBlock(proximal.L1(0.1), tau=0.5),
     )
+
+
+def deblur(operator: operators.Operator, y: Tensor) -> Tensor:
+    """An algorithm on images."""
+    found: algorithms.Result = algorithms.fista(
+        lambda x: operator.gradient(x, y),
+        proximal.TotalVariation2D(0.01),
+        torch.zeros_like(y),
+        1 / float(operator.norm()) ** 2,
+        event_dim=2,
+    )
+    return found.x
+
+
+def regret(costs: Tensor, true_costs: Tensor) -> float:
+    """Of the cheapest choice."""
+    oracle = lpgd.LPOracle(A=torch.ones(1, costs.shape[-1]), b=torch.ones(1), lb=0.0)
+    return float(losses.regret(costs, true_costs, oracle).mean())

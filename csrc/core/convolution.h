@@ -5,6 +5,7 @@
 
 #include "convolution_types.h"
 #include "lanes.h"
+#include "prelu.h"
 
 LPGD_BEGIN_NAMESPACE
 
@@ -13,12 +14,6 @@ template <class T>
 constexpr int padded_line(int n, int kernel) {
   constexpr int W = wide_lanes<T>();
   return ((n + W - 1) / W + 1) * W + (kernel + W - 1) / W * W;
-}
-
-// PReLU; at zero it has the slope's side
-template <class S>
-LPGD_INLINE S prelu_of(S x, S slope) {
-  return select(less(S(RealOf<S>(0)), x), x, slope * x);
 }
 
 // Lines of one item, x [channels, n] to [channels, line], zeros around; act(x) with a slope.
@@ -130,20 +125,19 @@ template <class T>
 LPGD_INLINE T prelu_backward(const T* x, T slope, T* d, int count) {
   using S = Wide<T>;
   constexpr int W = wide_lanes<T>();
-  const S factors = broadcast<S>(slope), zero = S(T(0));
-  S sums = zero;
+  const S factors = broadcast<S>(slope);
+  S sums = S(T(0));
   int i = 0;
   for (; i + W <= count; i += W) {
-    const S value = load<S>(x + i), given = load<S>(d + i);
-    const auto above = less(zero, value);
-    sums += select(above, zero, given * value);
-    store(d + i, select(above, given, factors * given));
+    S of_slope;
+    store(d + i, prelu_backward_of(load<S>(x + i), factors, load<S>(d + i), of_slope));
+    sums += of_slope;
   }
   T sum = sum_lanes(sums);
   for (; i < count; ++i) {
-    const bool above = x[i] > T(0);
-    sum += above ? T(0) : d[i] * x[i];
-    d[i] = above ? d[i] : slope * d[i];
+    T of_slope;
+    d[i] = prelu_backward_of(x[i], slope, d[i], of_slope);
+    sum += of_slope;
   }
   return sum;
 }

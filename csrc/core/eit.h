@@ -42,6 +42,8 @@ LPGD_INLINE void eit_store(const EitLanes& lanes, T* to, std::int64_t width, std
 template <class Group, class S, class T>
 class EitSolve {
   using Factor = EitFactor<Group, S>;
+  // Many lanes read differences of potentials side by side along the links, not the columns.
+  static constexpr bool kTurned = Factor::kOwn == 1;
   static constexpr int kWidth = Factor::kWidth, kOwn = Factor::kOwn, kParts = Factor::kParts;
 
  public:
@@ -63,9 +65,8 @@ class EitSolve {
       used += static_cast<std::size_t>(count);
       return at;
     };
-    const int fields = task.jacobian  ? chunks(pattern.drives) + chunks(pattern.measured)
-                       : task.tangent ? 2
-                                      : 1;
+    const int whole = chunks(pattern.drives) + chunks(pattern.measured);
+    const int fields = task.jacobian ? (kTurned ? 2 : 1) * whole : task.tangent ? 2 : 1;
     factor_.entry = take(mesh.entries);
     factor_.pivot = take(mesh.unknowns);
     factor_.inverse = take(mesh.unknowns);
@@ -182,14 +183,15 @@ class EitSolve {
       voltage_[k] = task.target ? voltage_[k] - eit_load<S>(lanes, task.target, pattern.count, k)
                                 : eit_load<S>(lanes, task.cotangent, pattern.count, k);
     group.sync();
-    LPGD_FOR (group, l, mesh.electrodes) {
-      for (int d = 0; d < pattern.drives; ++d)
+    for (int d = 0; d < pattern.drives; ++d)
+      LPGD_FOR (group, l, mesh.electrodes)
         current_[static_cast<std::ptrdiff_t>(d) * mesh.electrodes + l] = S(0.0);
-      for (int k = 0; k < pattern.count; ++k) {
-        const std::ptrdiff_t d = pattern.pair[2 * k], m = pattern.pair[2 * k + 1];
-        current_[d * mesh.electrodes + l] +=
-            S(pattern.measure[m * mesh.electrodes + l]) * voltage_[k];
-      }
+    for (int k = 0; k < pattern.count; ++k) {  // lanes keep their electrodes
+      S* current = current_ + static_cast<std::ptrdiff_t>(pattern.pair[2 * k]) * mesh.electrodes;
+      const double* weight =
+          pattern.measure + static_cast<std::ptrdiff_t>(pattern.pair[2 * k + 1]) * mesh.electrodes;
+      const S dy = voltage_[k];
+      LPGD_FOR (group, l, mesh.electrodes) current[l] += S(weight[l]) * dy;
     }
     group.sync();
   }
@@ -298,6 +300,18 @@ class EitSolve {
     }
   }
 
+  // Blocks [unknowns][kWidth] of x as [kWidth][unknowns]
+  LPGD_HD static S* turned(const Group& group, const EitMesh& mesh, const S* x,
+                           std::ptrdiff_t blocks, S* to) {
+    const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(mesh.unknowns) * kWidth;
+    for (std::ptrdiff_t b = 0; b < blocks; ++b)
+      LPGD_FOR (group, j, mesh.unknowns)
+        for (std::ptrdiff_t c = 0; c < kWidth; ++c)
+          to[b * size + c * mesh.unknowns + j] = x[b * size + j * kWidth + c];
+    group.sync();
+    return to;
+  }
+
   LPGD_HD void jacobian(const Group& group, const EitTask<T>& task, const EitLanes& lanes,
                         MaskOf<S> good) {
     const EitMesh& mesh = task.mesh;
@@ -308,15 +322,25 @@ class EitSolve {
     fields(group, mesh, pattern.drive, pattern.drives, driven);
     fields(group, mesh, pattern.measure, pattern.measured, measured);
     group.sync();
+    std::ptrdiff_t stride = kWidth;  // from an unknown to the next
+    if constexpr (kTurned) {
+      const std::ptrdiff_t whole = chunks(pattern.drives) + chunks(pattern.measured);
+      driven = turned(group, mesh, field_, whole, field_ + whole * block);
+      measured = driven + chunks(pattern.drives) * block;
+      stride = 1;
+    }
+    const auto column = [&](const S* x, int c) {
+      const std::ptrdiff_t in_block =
+          kTurned ? c % kWidth * std::ptrdiff_t{mesh.unknowns} : c % kWidth;
+      return x + c / kWidth * block + in_block;
+    };
     const std::int64_t size = static_cast<std::int64_t>(pattern.count) * mesh.cells;
     for (int k = 0; k < pattern.count; ++k) {
       const int d = pattern.pair[2 * k], m = pattern.pair[2 * k + 1];
-      const S* u = driven + d / kWidth * block + d % kWidth;
-      const S* z = measured + m / kWidth * block + m % kWidth;
+      const S *u = column(driven, d), *z = column(measured, m);
       // differences along the links, once for the cells on both of their sides
       LPGD_FOR (group, i, mesh.links) {
-        const std::ptrdiff_t p = static_cast<std::ptrdiff_t>(mesh.link[2 * i]) * kWidth;
-        const std::ptrdiff_t q = static_cast<std::ptrdiff_t>(mesh.link[2 * i + 1]) * kWidth;
+        const std::ptrdiff_t p = mesh.link[2 * i] * stride, q = mesh.link[2 * i + 1] * stride;
         product_[i] = (u[p] - u[q]) * (z[p] - z[q]);
       }
       group.sync();

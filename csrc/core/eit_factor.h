@@ -5,6 +5,8 @@
 // column of the factor are dealt out to them.
 #pragma once
 
+#include <type_traits>
+
 #include "eit_types.h"
 #include "group.h"
 #include "scalar.h"
@@ -34,15 +36,22 @@ struct EitFactor {
 
   // The links' weights: link[i] = sum of w_c c over the cells that it belongs to.
   LPGD_HD static void assemble(const Group& group, const EitMesh& mesh, const S* weight, S* link) {
-    LPGD_FOR (group, i, mesh.links) {
-      S sum(0.0);
-      for (int k = mesh.link_start[i]; k < mesh.link_start[i + 1]; ++k) {
-        const int place = mesh.link_cell[k];
-        sum += weight[place / 3] * S(mesh.coefficient[place]);
+    if constexpr (std::is_same_v<Group, SerialGroup>) {  // in the same order
+      for (int i = 0; i < mesh.links; ++i) link[i] = S(0.0);
+      for (int c = 0; c < mesh.cells; ++c)
+        for (int k = 0; k < 3; ++k)
+          link[mesh.cell_link[3 * c + k]] += weight[c] * S(mesh.coefficient[3 * c + k]);
+    } else {
+      LPGD_FOR (group, i, mesh.links) {
+        S sum(0.0);
+        for (int k = mesh.link_start[i]; k < mesh.link_start[i + 1]; ++k) {
+          const int place = mesh.link_cell[k];
+          sum += weight[place / 3] * S(mesh.coefficient[place]);
+        }
+        link[i] = sum;
       }
-      link[i] = sum;
+      group.sync();
     }
-    group.sync();
   }
 
   // Below its first entry, column k has the rows of column k + 1: a fundamental supernode. (It

@@ -39,12 +39,11 @@ LPGD_INLINE void sweep(int begin, int end, const Body& body) {
 }
 
 // Units from j on of item b, as many as a register holds: gates (before their functions) to new
-// states; the gates are kept.
+// states; the gates are kept in the item's buffer.
 template <class T, class Lanes, class S = typename Lanes::Register>
-LPGD_INLINE void activate_units(const CellTask<T>& task, std::int64_t b, int j, Lanes lanes,
-                                Gates<S> g) {
+LPGD_INLINE void activate_units(const CellTask<T>& task, std::int64_t b, T* gates, int j,
+                                Lanes lanes, Gates<S> g) {
   const int H = task.hidden;
-  T* gates = task.gates + b * 4 * H;
   S h_out;
   if (task.cell == MomentumCell::kLstm) {
     S c_out;
@@ -64,9 +63,9 @@ LPGD_INLINE void activate_units(const CellTask<T>& task, std::int64_t b, int j, 
 template <class T>
 LPGD_INLINE void activate_item(const CellTask<T>& task, std::int64_t b, int begin, int end) {
   const int H = task.hidden;
-  const T* gates = task.gates + b * 4 * H;
+  T* gates = task.gates + b * 4 * H;
   sweep<T>(begin, end, [&](int j, auto lanes) {
-    activate_units(task, b, j, lanes,
+    activate_units(task, b, gates, j, lanes,
                    Gates<Wide<T>>{lanes.get(gates + j), lanes.get(gates + H + j),
                                   lanes.get(gates + 2 * H + j), lanes.get(gates + 3 * H + j)});
   });
@@ -110,14 +109,12 @@ void activate_items(const CellTask<T>& task, std::int64_t begin, std::int64_t en
 }
 
 // Units from j on of item b, as many as a register holds: gradients of the gates (before their
-// functions) and of what came in beside the matrices.
+// functions) and of what came in beside the matrices. `gates` and `d_gates` are the item's.
 template <class T, class Lanes>
-LPGD_INLINE void cell_backward_units(const CellBackwardTask<T>& task, std::int64_t b, int j,
-                                     Lanes lanes) {
+LPGD_INLINE void cell_backward_units(const CellBackwardTask<T>& task, std::int64_t b,
+                                     const T* gates, T* d_gates, int j, Lanes lanes) {
   using S = typename Lanes::Register;
   const int H = task.hidden;
-  const T* gates = task.gates + b * 4 * H;
-  T* d_gates = task.d_gates + b * 4 * H;
   const Gates<S> g{lanes.get(gates + j), lanes.get(gates + H + j), lanes.get(gates + 2 * H + j),
                    lanes.get(gates + 3 * H + j)};
   S d_h(T(0)), d_c_out(T(0)), d;
@@ -143,8 +140,13 @@ LPGD_INLINE void cell_backward_units(const CellBackwardTask<T>& task, std::int64
 
 template <class T>
 void cell_backward_items(const CellBackwardTask<T>& task, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t b = begin; b < end; ++b)
-    sweep<T>(0, task.hidden, [&](int j, auto lanes) { cell_backward_units(task, b, j, lanes); });
+  const int H = task.hidden;
+  for (std::int64_t b = begin; b < end; ++b) {
+    const T* gates = task.gates + b * 4 * H;
+    T* d_gates = task.d_gates + b * 4 * H;
+    sweep<T>(0, H,
+             [&](int j, auto lanes) { cell_backward_units(task, b, gates, d_gates, j, lanes); });
+  }
 }
 
 // Many lanes: unit j of item b each, for the entries first, first + step, ... of [B, H].
@@ -156,7 +158,7 @@ LPGD_INLINE void activate_entries(const CellTask<T>& task, std::int64_t first, s
   for (std::int64_t i = first; i < task.batch * H; i += step) {
     const Place at = place_of(i, H);
     const int j = at.column;
-    const T* gates = task.gates + at.row * 4 * H;
+    T* gates = task.gates + at.row * 4 * H;
     const T* from_h = task.from_h + at.row * rows * H;
     Gates<T> g;
     g.a = joint_rows(w, gates, from_h, j, one);
@@ -165,19 +167,21 @@ LPGD_INLINE void activate_entries(const CellTask<T>& task, std::int64_t first, s
       g.c = joint_rows(w, gates, from_h, 2 * H + j, one);
       g.d = joint_rows(w, gates, from_h, 3 * H + j, one);
     } else {
-      g.c = own_rows(gates, w.b_ih, 2 * H + j, one);
+      g.c = own_rows<T>(gates, w.b_ih, 2 * H + j, one);
       g.d = own_rows(from_h, w.b_hh, 2 * H + j, one);
     }
-    activate_units(task, at.row, j, one, g);
+    activate_units(task, at.row, gates, j, one, g);
   }
 }
 
 template <class T>
 LPGD_INLINE void cell_backward_entries(const CellBackwardTask<T>& task, std::int64_t first,
                                        std::int64_t step) {
-  for (std::int64_t i = first; i < task.batch * task.hidden; i += step) {
-    const Place at = place_of(i, task.hidden);
-    cell_backward_units(task, at.row, at.column, OneNumber<T>{});
+  const int H = task.hidden;
+  for (std::int64_t i = first; i < task.batch * H; i += step) {
+    const Place at = place_of(i, H);
+    cell_backward_units(task, at.row, task.gates + at.row * 4 * H, task.d_gates + at.row * 4 * H,
+                        at.column, OneNumber<T>{});
   }
 }
 

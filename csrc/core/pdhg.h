@@ -51,17 +51,19 @@ LPGD_HD PdhgSteps<S> steps_for(const PdhgWork<S, V>& work, const PdhgFacts<S>& f
   return {weight, S(1) / (weight * norm + smooth), weight / norm};
 }
 
-// z -> T(z) from x, y, Cy = C'y and Px: tx, ty, CTy = C'ty; Cxbar = C (2 tx - x).
+// z -> T(z) from x, y, Cy = C'y and Px: tx, ty, CTy = C'ty; Cxbar = C (2 tx - x). A function of its
+// own, whose registers are for its loops alone.
 template <class Group, class S, class V>
 [[gnu::noinline]] LPGD_HD void pdhg_step(const Group& group, PdhgWork<S, V>& work,
                                          const PdhgFacts<S>& facts, const PdhgSteps<S>& steps,
                                          int p) {
   const PdhgMatrices<V>& a = work.matrices;
-  const S rho = facts.p_factor * facts.rho;
+  const S p_factor = facts.p_factor, rho = p_factor * facts.rho;
+  const S tau = steps.tau, sigma = steps.sigma;
   LPGD_FOR (group, j, a.n) {
     const S ridge = rho * S(a.column[j] * a.column[j]);
-    const S slope = facts.p_factor * work.Px[j] + ridge * work.x[j] + work.q[j] + work.Cy[j];
-    const S to = max_of(work.lb[j], min_of(work.ub[j], work.x[j] - steps.tau * slope));
+    const S slope = p_factor * work.Px[j] + ridge * work.x[j] + work.q[j] + work.Cy[j];
+    const S to = max_of(work.lb[j], min_of(work.ub[j], work.x[j] - tau * slope));
     work.tx[j] = to;
     work.xbar[j] = to + to - work.x[j];
     if constexpr (kOneLane<Group>) work.CTy[j] = S(0);
@@ -70,7 +72,7 @@ template <class Group, class S, class V>
   const PdhgLines<V> rows = rows_of(a);
   S* CTy = work.CTy;
   each_line(group, rows, work.xbar, [&](int i, S product) {
-    S to = work.y[i] + steps.sigma * (product - work.d[i]);
+    S to = work.y[i] + sigma * (product - work.d[i]);
     if (i >= p) to = max_of(to, S(0));
     work.Cxbar[i] = product;
     work.ty[i] = to;

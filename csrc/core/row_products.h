@@ -15,6 +15,11 @@ struct alignas(16) Quad {
   T v[4];
 };
 
+template <class T>
+struct alignas(2 * sizeof(T)) Pair {
+  T v[2];
+};
+
 // Lines of an array that lie `step` apart, one after the other.
 template <class T>
 struct Lines {
@@ -138,11 +143,11 @@ LPGD_INLINE void outer_sums(const Group& g, T* memory, int room, int units, int 
           const T* line = memory;
           for (int r = 0; r < count; ++r, line += block.stride) {
             const Quad<T> a = *reinterpret_cast<const Quad<T>*>(line + 4 * u);
-            const T* b = line + 4 * block.units + i;
+            const auto b = *reinterpret_cast<const Pair<T>*>(line + 4 * block.units + i);
             LPGD_UNROLL
             for (int k = 0; k < 2; ++k) {
               LPGD_UNROLL
-              for (int q = 0; q < 4; ++q) sums[k].v[q] += a.v[q] * b[k];
+              for (int q = 0; q < 4; ++q) sums[k].v[q] += a.v[q] * b.v[k];
             }
           }
           add(unit + u, input + i, sums[0], row == 0);

@@ -109,7 +109,7 @@ struct DeviceLimits {
 constexpr int kQpWarpSize = 32;  // the largest n that a warp takes
 constexpr int kQpMostThreads = 128;
 constexpr int kQpMostWorkers = 4;                        // warps of a block
-constexpr std::size_t kQpScratch = 33 * sizeof(double);  // static shared memory of the kernels
+constexpr std::size_t kQpScratch = 34 * sizeof(double);  // static shared memory, in 16 bytes
 constexpr std::size_t kQpCounter = 256;                  // bytes before the workspace
 constexpr std::size_t kQpMostWorkspace = std::size_t{1} << 32;
 

@@ -15,7 +15,8 @@ constexpr int kSumThreads = 256;
 extern __shared__ __align__(16) unsigned char shared[];
 
 template <MomentumCell cell, class T>
-__global__ __launch_bounds__(kRowThreads) void forward_kernel(CoordinateTask<T> task, int stage) {
+__global__ __launch_bounds__(kRowThreads, 3) void forward_kernel(CoordinateTask<T> task,
+                                                                 int stage) {
   const BlockGroup group{nullptr};
   const RowMemory<T> memory{reinterpret_cast<Quad<T>*>(shared), stage};
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kRowThreads;
@@ -25,7 +26,7 @@ __global__ __launch_bounds__(kRowThreads) void forward_kernel(CoordinateTask<T> 
 }
 
 template <MomentumCell cell, class T>
-__global__ __launch_bounds__(kRowThreads, 3) void backward_kernel(CoordinateTask<T> task,
+__global__ __launch_bounds__(kRowThreads, 2) void backward_kernel(CoordinateTask<T> task,
                                                                   RowGeometry geometry,
                                                                   T* workspace) {
   const BlockGroup group{nullptr};

@@ -23,6 +23,13 @@ namespace {
 
 constexpr int kScratch = 33;
 
+// Blocks that a processor is to hold: 80, 80, 128 and 128 registers a thread. Named, since ptxas,
+// left to itself, spills a few registers wherever that lets one block more in.
+constexpr int kResident = 3;
+constexpr int kResidentBackward = 3;
+constexpr int kResidentRows = 2;
+constexpr int kResidentWalk = 8;
+
 // The worker's first unit of a launch and the stride to its next
 struct Units {
   std::int64_t first, step;
@@ -34,7 +41,7 @@ struct Units {
 };
 
 template <class F, int Count, class T>
-__global__ void __launch_bounds__(kProxThreads)
+__global__ void __launch_bounds__(kProxThreads, kResident)
     narrow_kernel(ProxTask<T> task, WorkerLaunch launch) {
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -61,7 +68,7 @@ __device__ __forceinline__ void for_stretches(std::int64_t rows, const StretchLa
 }
 
 template <class F, int Count, class T>
-__global__ void __launch_bounds__(kProxThreads)
+__global__ void __launch_bounds__(kProxThreads, kResident)
     stretch_kernel(ProxTask<T> task, StretchLaunch launch) {
   const WorkerGroup group = worker(nullptr, launch.lanes);
   for_stretches(task.rows, launch, [&](std::int64_t row, std::int64_t piece) {
@@ -78,7 +85,7 @@ __global__ void __launch_bounds__(kProxThreads)
 }
 
 template <class F, int Count, class T>
-__global__ void __launch_bounds__(kProxThreads)
+__global__ void __launch_bounds__(kProxThreads, kResidentBackward)
     stretch_backward_kernel(ProxTask<T> task, StretchLaunch launch, double* sums) {
   __shared__ double scratch[kScratch];
   const WorkerGroup group = worker(scratch, launch.lanes);
@@ -127,7 +134,8 @@ __global__ void __launch_bounds__(kProxThreads)
 }
 
 template <class Op, bool Backward, class T>
-__global__ void __launch_bounds__(kProxThreads) rows_kernel(ProxTask<T> task, WorkerLaunch launch) {
+__global__ void __launch_bounds__(kProxThreads, kResidentRows)
+    rows_kernel(ProxTask<T> task, WorkerLaunch launch) {
   __shared__ double scratch[kScratch];
   const WorkerGroup group = worker(scratch, launch.lanes);
   const Units units(launch.lanes);
@@ -142,7 +150,7 @@ __global__ void __launch_bounds__(kProxThreads) rows_kernel(ProxTask<T> task, Wo
 }
 
 template <class Op, bool Backward, class T>
-__global__ void __launch_bounds__(kProxWalkers)
+__global__ void __launch_bounds__(kProxWalkers, kResidentWalk)
     walk_kernel(ProxTask<T> task, int lanes, std::size_t lane_bytes, char* scratch) {
   const int lane = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (lane >= lanes) return;

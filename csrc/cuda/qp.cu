@@ -11,6 +11,10 @@ namespace lpgd::cuda {
 
 namespace {
 
+// Blocks that a processor is to hold at least: 168 registers a thread. At 128, for a fourth one,
+// the factorisation would spill.
+constexpr int kResident = 3;
+
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
 // The items that are taken. Zero when the kernel starts; the order in which workers come to it is
@@ -38,7 +42,7 @@ __device__ __forceinline__ void bind_worker(QpWork<T>& work, const QpProblem<T>&
 }
 
 template <class T>
-__global__ void __launch_bounds__(kQpMostThreads)
+__global__ void __launch_bounds__(kQpMostThreads, kResident)
     solve_kernel(QpTask<T> task, QpLayout layout, unsigned char* workspace) {
   __shared__ double scratch[kQpScratch / sizeof(double)];
   QpWork<T> work;
@@ -48,7 +52,7 @@ __global__ void __launch_bounds__(kQpMostThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kQpMostThreads)
+__global__ void __launch_bounds__(kQpMostThreads, kResident)
     resolve_kernel(QpTask<T> task, QpResolve<T> how, QpLayout layout, unsigned char* workspace) {
   __shared__ double scratch[kQpScratch / sizeof(double)];
   QpWork<T> work;
@@ -58,7 +62,7 @@ __global__ void __launch_bounds__(kQpMostThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kQpMostThreads)
+__global__ void __launch_bounds__(kQpMostThreads, kResident)
     implicit_kernel(QpImplicitTask<T> task, QpLayout layout, unsigned char* workspace) {
   __shared__ double scratch[kQpScratch / sizeof(double)];
   QpWork<T> work;

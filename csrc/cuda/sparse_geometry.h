@@ -18,7 +18,7 @@ struct SparseLimits {
 
 constexpr std::size_t kSparseHead = 256;     // bytes before a workspace: counters and flags
 constexpr std::size_t kSparseScratch = 512;  // at most, static shared memory of the kernels
-constexpr std::size_t kSparseMostWorkspace = std::size_t{1} << 33;
+constexpr std::size_t kSparseMostWorkspace = std::size_t{1} << 32;
 constexpr int kSparseResident = 16;  // blocks of a processor, at most
 
 constexpr std::size_t to_lines(std::size_t bytes) { return (bytes + 255) / 256 * 256; }

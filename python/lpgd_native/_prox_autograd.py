@@ -78,13 +78,15 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
         raise NotImplementedError(
-            f"{ctx.name}: the gradient can't be differentiated again (no double backward); "
-            "detach it"
+            f"proximal operator {ctx.name}: the gradient can't be differentiated again (no double "
+            "backward); detach it"
         )
 
     @staticmethod
     def jvp(ctx: Any, *_: Any) -> Any:
-        raise NotImplementedError(f"{ctx.name}: the gradient has no forward-mode derivative")
+        raise NotImplementedError(
+            f"proximal operator {ctx.name}: the gradient has no forward-mode derivative"
+        )
 
 
 class _Separable(torch.autograd.Function):

@@ -18,7 +18,8 @@ def conv_prelu(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) ->
 
     What ``conv1d(prelu(x, slope), weight, bias, padding=k // 2)`` is. A signal of a few dozen
     entries is too short for a general library: its time goes into reordering and calls. Here an
-    item stays in L1 from the activation on, and x is all that is kept for the backward pass.
+    item stays in L1 from the activation on (on CUDA: it is one kernel), and x is all that is kept
+    for the backward pass.
 
     Args:
         x: [B, C, n], n >= 1
@@ -31,8 +32,9 @@ def conv_prelu(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) ->
             another dtype than x.
         ValueError: shapes or devices that don't fit.
 
-    Derivative of PReLU at zero: the slope, as torch has it. Where there is no kernel (other devices
-    and dtypes, autocast, torch.func, torch.compile, a second derivative) torch's own functions run.
+    Derivative of PReLU at zero: the slope, as torch has it. Where there is no kernel (devices but
+    the CPU and CUDA, other dtypes, autocast, torch.func, torch.compile, a second derivative), and
+    on CUDA for more than 10,240 weights, which are a matter for cuDNN, torch's own functions run.
     """
     if _fits(x, slope, weight, bias):
         y: Tensor = _ConvPrelu.apply(x, slope, weight, bias)  # type: ignore[no-untyped-call]
@@ -83,7 +85,8 @@ def _fits(x: Any, slope: Any, weight: Any, bias: Any) -> bool:
         and isinstance(weight, Tensor)
         and isinstance(bias, Tensor)
         and (slope is None or isinstance(slope, Tensor))
-        and x.device.type == weight.device.type == bias.device.type == "cpu"
+        and x.device.type in _DEVICES
+        and x.device == weight.device == bias.device
         and x.layout == weight.layout == bias.layout == torch.strided
         and x.dtype in (torch.float32, torch.float64)
         and x.dtype == weight.dtype == bias.dtype
@@ -92,7 +95,7 @@ def _fits(x: Any, slope: Any, weight: Any, bias: Any) -> bool:
             or (
                 slope.dtype == x.dtype
                 and slope.numel() == 1
-                and slope.device.type == "cpu"
+                and slope.device == x.device
                 and slope.layout == torch.strided
             )
         )
@@ -101,7 +104,8 @@ def _fits(x: Any, slope: Any, weight: Any, bias: Any) -> bool:
         and weight.shape[2] % 2 == 1
         and bias.shape == weight.shape[:1]
         and min(x.shape[1], x.shape[2], weight.shape[0]) > 0
-        and not torch.is_autocast_enabled("cpu")
+        and (x.is_cpu or weight.numel() <= _MOST_WEIGHTS)
+        and not torch.is_autocast_enabled(x.device.type)
         and not torch._C._are_functorch_transforms_active()
         and not torch.autograd.forward_ad._current_level >= 0
     )
@@ -136,6 +140,12 @@ class _ConvPrelu(torch.autograd.Function):
         )
 
 
+_MOST_WEIGHTS = 10_240  # what shared memory holds of them, in float32
+_DEVICES = frozenset(
+    device
+    for device, key in (("cpu", "CPU"), ("cuda", "CUDA"))
+    if torch._C._dispatch_has_kernel_for_dispatch_key("lpgd::conv_prelu", key)
+)
 _FORWARD = torch.ops.lpgd.conv_prelu.default
 _BACKWARD = torch.ops.lpgd.conv_prelu_backward.default
 

@@ -3,16 +3,10 @@
 // workspace of just the size that is asked for, so that the sanitizers see what is read beyond it
 // and where a barrier is missing.
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <initializer_list>
-#include <limits>
-#include <new>
 #include <numeric>
 #include <random>
-#include <vector>
+#include <utility>
 
-#include "check.h"
 #include "core/oracle_alignment.h"
 #include "core/oracle_assignment.h"
 #include "core/oracle_dag.h"
@@ -20,121 +14,12 @@
 #include "core/oracle_knapsack.h"
 #include "core/oracle_selection.h"
 #include "core/oracle_tree.h"
-#include "thread_group.h"
+#include "oracle_lanes.h"
 
 using namespace lpgd;
-using lpgd::test::ThreadTeam;
+using namespace lpgd::test;
 
 namespace {
-
-using Lanes = std::initializer_list<int>;
-constexpr Lanes kAll = {1, 2, 32, 96};
-constexpr Lanes kSome = {2, 32};  // a barrier of many threads on few processors takes its time
-constexpr int kKinds = 7;         // of items; see draw
-constexpr double kInf = std::numeric_limits<double>::infinity();
-
-struct Memory {
-  void* data;
-  explicit Memory(std::size_t bytes)
-      : data(::operator new(bytes > 0 ? bytes : 1, std::align_val_t{64})) {}
-  ~Memory() { ::operator delete(data, std::align_val_t{64}); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-};
-
-template <class T>
-struct Answers {
-  std::vector<T> x, objective, u, v;
-  std::vector<std::int32_t> status;
-  std::vector<std::int64_t> columns;
-
-  Answers(std::size_t batch, std::size_t size)
-      : x(batch * size, T(7)), objective(batch, T(7)), status(batch, -1) {}
-  OracleOutput<T> output() { return {x.data(), objective.data(), status.data()}; }
-};
-
-// Items of `size` costs, a kind after the other: any, with ties, all equal, with forbidden ones,
-// all forbidden but one, a nan, a -inf.
-template <class T>
-std::vector<T> draw(std::uint64_t seed, std::size_t batch, std::size_t size, double shift) {
-  std::mt19937_64 generator(seed);
-  std::uniform_real_distribution<double> uniform(0.0, 1.0);
-  std::vector<T> out;
-  for (std::size_t item = 0; item < batch; ++item) {
-    const std::size_t kind = item % kKinds;
-    for (std::size_t k = 0; k < size; ++k) {
-      double value = uniform(generator) - shift;
-      if (kind == 1) value = std::floor(3 * (value + shift)) - (shift > 0 ? 1 : 0);
-      if (kind == 2) value = shift > 0 ? -1 : 1;
-      if ((kind == 3 && uniform(generator) < 0.4) || (kind == 4 && k != size / 2)) value = kInf;
-      if (kind == 5 && k == size - 1) value = std::nan("");
-      if (kind == 6 && k == size / 3) value = -kInf;
-      out.push_back(static_cast<T>(value));
-    }
-  }
-  return out;
-}
-
-template <class Algorithm, class Task, class Group>
-void walk(const Group& group, const Task& task, std::int64_t batch, void* memory) {
-  for (std::int64_t item = 0; item < batch; ++item) {
-    Algorithm::run(group, task, item, memory);
-    group.sync();
-  }
-}
-
-template <class Algorithm, class Task>
-void solve_alone(const Task& task, std::int64_t batch) {
-  const Memory memory(Algorithm::template workspace_bytes<SerialGroup>(task));
-  walk<Algorithm>(SerialGroup{}, task, batch, memory.data);
-}
-
-template <class Algorithm, class Task>
-void solve(const Task& task, std::int64_t batch, int lanes) {
-  if (lanes == 0) return solve_alone<Algorithm>(task, batch);
-  const Memory memory(Algorithm::template workspace_bytes<ThreadTeam::Group>(task));
-  ThreadTeam team(lanes);
-  team.run([&](const auto& group) { walk<Algorithm>(group, task, batch, memory.data); });
-}
-
-// Numbers equal to the bit, but for the sign of zero
-template <class T>
-bool same(const std::vector<T>& a, const std::vector<T>& b) {
-  return a == b;
-}
-
-template <class T>
-void check_same(const Answers<T>& got, const Answers<T>& want) {
-  CHECK(same(got.status, want.status));
-  CHECK(same(got.x, want.x));
-  CHECK(same(got.columns, want.columns));
-  CHECK(same(got.u, want.u));
-  CHECK(same(got.v, want.v));
-  for (std::size_t k = 0; k < want.objective.size(); ++k) {
-    const auto a = static_cast<double>(got.objective[k]);
-    const auto b = static_cast<double>(want.objective[k]);
-    CHECK(std::isnan(a) == std::isnan(b));
-    if (!std::isnan(b)) CHECK_NEAR(a, b, (sizeof(T) == 8 ? 1e-13 : 1e-6) * (1 + std::abs(b)));
-  }
-}
-
-// `task` without costs and outputs, by one lane and by many; its answers by one lane.
-template <class Algorithm, class Task, class T>
-Answers<T> compare(Task task, const std::vector<T>& costs, std::size_t size,
-                   const Lanes& counts = kSome) {
-  const std::size_t batch = costs.size() / size;
-  Answers<T> want(batch, size);
-  task.costs = costs.data();
-  task.out = want.output();
-  solve<Algorithm>(task, static_cast<std::int64_t>(batch), 0);
-  for (const int lanes : counts) {
-    Answers<T> got(batch, size);
-    task.out = got.output();
-    solve<Algorithm>(task, static_cast<std::int64_t>(batch), lanes);
-    check_same(got, want);
-  }
-  return want;
-}
 
 template <class T>
 void check_assignments(std::size_t n, std::size_t m, bool transposed, bool in_place,
@@ -173,8 +58,13 @@ LPGD_TEST(assignments_on_any_lanes) {
   check_assignments<float>(3, 6, true, false, kKinds, 4);
   check_assignments<double>(1, 1, false, true, 2, 5);
   check_assignments<double>(1, 9, true, false, kKinds, 6);
-  // whole numbers: rows take columns from each other at no gain, and long paths
   check_assignments<double>(23, 23, false, true, 3, 7);
+  for (std::size_t n = 1; n <= 12; ++n) {
+    for (const std::size_t more : {0, 1, 5}) {
+      check_assignments<double>(n, n + more, false, n % 2 == 0, kKinds, 100 + n, kFew);
+      check_assignments<float>(n, n + more, more > 0, false, kKinds, 200 + n, kFew);
+    }
+  }
 }
 
 LPGD_TEST(assignments_with_hard_costs_on_any_lanes) {
@@ -209,6 +99,16 @@ LPGD_TEST(grid_paths_on_any_lanes) {
     task.diagonal = diagonal;
     compare<GridPath>(task, draw<double>(11, kKinds, 35, 0.0), 35, diagonal ? kAll : kSome);
     compare<GridPath>(task, draw<double>(12, 2, 35, 0.5), 35);  // negative costs
+  }
+  for (std::int64_t size = 1; size <= 9; ++size) {
+    GridTask<float> square{};
+    square.height = size;
+    square.width = 10 - size;
+    square.source = size - 1;
+    square.target = size * (10 - size) - 1;
+    square.diagonal = size % 2 == 0;
+    const auto cells = static_cast<std::size_t>(size * (10 - size));
+    compare<GridPath>(square, draw<float>(14, 3 * kKinds, cells, 0.0), cells, kFew);
   }
   GridTask<float> one{};
   one.height = one.width = 1;
@@ -272,6 +172,50 @@ LPGD_TEST(alignments_on_any_lanes) {
   single.m = 40;
   single.window = -1;
   compare<Alignment>(single, draw<float>(42, 3, 13 * 40, 0.4), 13 * 40);
+}
+
+LPGD_TEST(many_sizes_on_one_lane_of_a_group) {
+  for (std::int64_t n = 1; n <= 8; ++n) {
+    for (std::int64_t m = 1; m <= 8; ++m) {
+      const auto size = static_cast<std::size_t>(n * m);
+      const auto seed = static_cast<std::uint64_t>(100 * n + m);
+      for (std::int64_t window = -1; window <= 5; ++window) {
+        const AlignmentTask<double> warp{n, m, window, nullptr, {}};
+        compare<Alignment>(warp, draw<double>(seed, 2 * kKinds, size, 0.0), size, kOne);
+      }
+      const TopKTask<float> top{n * m, n, nullptr, {}};
+      compare<TopK>(top, draw<float>(seed, kKinds, size, 0.5), size, kOne);
+      std::vector<double> values(size);
+      std::iota(values.begin(), values.end(), -3.0);
+      const RankingTask<double> ranking{n * m, values.data(), nullptr, {}};
+      compare<Ranking>(ranking, draw<double>(seed, kKinds, size, 0.5), size, kOne);
+      // m edges between n nodes; m items, whole weights for one resource or two
+      std::mt19937_64 generator(seed);
+      const auto most = static_cast<std::uint64_t>(n);
+      std::vector<std::int64_t> tail, head;
+      std::vector<double> weights;
+      for (std::int64_t k = 0; k < 2 * m; ++k) {
+        tail.push_back(static_cast<std::int64_t>(generator() % most));
+        head.push_back(static_cast<std::int64_t>(generator() % most));
+        weights.push_back(static_cast<double>(generator() % 5));
+      }
+      const TreeTask<double, std::int64_t> tree{n, 2 * m, tail.data(), head.data(), nullptr, {}};
+      const auto edges = static_cast<std::size_t>(2 * m);
+      compare<SpanningTree>(tree, draw<double>(seed, kKinds, edges, 0.5), edges, kOne);
+      for (const std::int64_t dims : {1, 2}) {
+        const double capacity[] = {static_cast<double>(n), static_cast<double>(n % 3 + 2)};
+        KnapsackTask<double> task{};
+        task.n = m;
+        task.dims = dims;
+        task.weights = weights.data();
+        task.capacity = capacity;
+        task.most_states = task.room_states = dims == 1 ? n + 1 : (n + 1) * (n % 3 + 3);
+        task.most_nodes = 1000;
+        const auto items = static_cast<std::size_t>(m);
+        compare<Knapsack>(task, draw<double>(seed, kKinds, items, 0.8), items, kOne);
+      }
+    }
+  }
 }
 
 LPGD_TEST(spanning_trees_on_any_lanes) {
