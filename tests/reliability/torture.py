@@ -1,7 +1,8 @@
 """Hard programs with known answers: what each solver says of them, family by family.
 
-python -m reliability.torture                           ours, Clarabel and HiGHS
-python -m reliability.torture --peers bench/.venvs      also proxsuite and qpth
+python -m reliability.torture                   ours, Clarabel and HiGHS; also proxsuite and qpth
+                                                where bench/setup_peers.sh has made bench/.venvs
+python -m reliability.torture --peers FOLDER    with those of another folder
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor
 from cases import INF, NAMES, RANKS, Data, assignment, random_lp, random_qp, rows
 from lpgd_native import LPGD, Implicit, Status, solve_qp
 
+_PEERS = Path(__file__).resolve().parents[2] / "bench" / ".venvs"
 _ACCURATE = 1e-5  # of objective and constraints, in good units and relative to 1 + their terms
 _CLAIMED = 1e-6  # what status OK must hold in the units given, relative to 1 + the terms: 1000 eps
 
@@ -419,7 +421,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--sprinkled", type=int, default=5000)
-    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--peers", type=Path, default=_PEERS if _PEERS.exists() else None)
     arguments = parser.parse_args()
     solvers = {"ours": ours, "Clarabel": clarabel, "HiGHS": highs}
     if arguments.peers:
