@@ -268,7 +268,7 @@ LPGD_TEST(eit_has_as_many_drives_as_it_likes) {
   for (int d = 0; d < drives; ++d) {
     const double a = std::sin(d + 1.0), b = std::cos(2.0 * d);
     drive.insert(drive.end(), {a, b, -a, -b});
-    pair.insert(pair.end(), {d, d % 3});
+    pair.insert(pair.end(), {d * 11 % drives, d % 3});  // not in the order of lanes
     dy.push_back(std::sin(0.5 * d));
   }
   for (int c = 0; c < cells; ++c) weights.push_back(weight_of(0, c));
@@ -302,7 +302,8 @@ LPGD_TEST(eit_has_as_many_drives_as_it_likes) {
       ThreadTeam(lanes).run(solve);
   }
   for (int k = 0; k < drives; ++k) {
-    const Numbers u = dense_potentials(strip, 0, &drive[static_cast<std::size_t>(4 * k)]);
+    const Numbers u =
+        dense_potentials(strip, 0, &drive[static_cast<std::size_t>(k * 11 % drives * 4)]);
     double expected = 0;
     for (int l = 0; l < kElectrodes; ++l)
       expected +=
