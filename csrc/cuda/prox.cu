@@ -23,10 +23,11 @@ namespace {
 
 constexpr int kScratch = 33;
 
-// Blocks that a processor is to hold: 80, 80, 128 and 128 registers a thread. Named, since ptxas,
-// left to itself, spills a few registers wherever that lets one block more in.
+// Blocks that a processor is to hold: 80 registers a thread and more. Named, since ptxas, left to
+// itself, spills a few registers wherever that lets one block more in.
 constexpr int kResident = 3;
-constexpr int kResidentBackward = 3;
+template <class T>
+constexpr int kResidentBackward = sizeof(T) == 8 ? 2 : 3;
 constexpr int kResidentRows = 2;
 constexpr int kResidentWalk = 8;
 
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(kProxThreads, kResident)
 }
 
 template <class F, int Count, class T>
-__global__ void __launch_bounds__(kProxThreads, kResidentBackward)
+__global__ void __launch_bounds__(kProxThreads, kResidentBackward<T>)
     stretch_backward_kernel(ProxTask<T> task, StretchLaunch launch, double* sums) {
   __shared__ double scratch[kScratch];
   const WorkerGroup group = worker(scratch, launch.lanes);
