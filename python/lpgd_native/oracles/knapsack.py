@@ -33,7 +33,7 @@ def _resource(name: str, arg: str, value: Any, costs: Tensor) -> Tensor:
         raise TypeError(f"{name}: {arg} must be a tensor of real numbers, got {value.dtype}")
     if value.layout != torch.strided:
         raise TypeError(f"{name}: {arg} must be dense, got layout {value.layout}")
-    if value.device != device and value.dim() > 0:
+    if value.device != device and (value.dim() > 0 or value.device.type == "meta"):
         raise ValueError(f"{name}: {arg} must be on the device of costs, {device}")
     held: Tensor = value.detach().to(kernel_device(costs), torch.float64)
     return held
