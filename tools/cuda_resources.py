@@ -22,7 +22,7 @@ BEGIN, END = "<!-- begin: cuda_resources -->", "<!-- end: cuda_resources -->"
 
 #: Kernels that may keep registers in memory, and why.
 MAY_SPILL = dict.fromkeys(
-    ("solve_kernel", "resolve_kernel", "implicit_kernel"),
+    ("eit_kernel", "implicit_kernel", "resolve_kernel", "solve_kernel"),
     "around the call that solves an item; the work is in what is called",
 )
 

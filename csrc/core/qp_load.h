@@ -134,6 +134,7 @@ LPGD_HD void load_matrices(const Group& g, QpWork<S>& work, const QpProblem<Src>
                    any_lane(less(S(0), work.facts[kFactStale]));
   if (!all && !own) return;
   if (all) {
+    g.sync();  // every lane has read the facts
     LPGD_FOR (g, k, kFacts) work.facts[k] = S(0);
     g.sync();
     if (g.lane() == 0) work.facts[kFactConvex] = S(1);

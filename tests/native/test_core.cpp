@@ -561,6 +561,26 @@ void expect_near(const KernelResults& a, const KernelResults& b, double scale) {
   CHECK_NEAR(a.implicit.distance(b.implicit), 0.0, 1e-8 * scale);
 }
 
+// Variables of very different units, item after item in one workspace
+LPGD_TEST(units_of_single_variables_are_the_same_on_any_lanes) {
+  RandomQp qp(4, 6, 5, 2, false, true, 12);
+  PointArrays at(qp, qp.batch);
+  solve_scalar(qp, 0, at);
+  std::vector<double> unit;
+  for (int j = 0; j < qp.n; ++j) unit.push_back(std::ldexp(1.0, 12 - 5 * j));
+  const auto n = static_cast<std::size_t>(qp.n);
+  for (auto* v : {&qp.q, &qp.G, &qp.A})
+    for (std::size_t k = 0; k < v->size(); ++k) (*v)[k] *= unit[k % n];
+  for (std::size_t k = 0; k < qp.P.size(); ++k) qp.P[k] *= unit[k % n] * unit[k / n % n];
+  for (const int lanes : {0, 1, 2, 32}) {
+    PointArrays out(qp, qp.batch);
+    solve_scalar(qp, lanes, out);
+    for (const std::int32_t status : out.status) CHECK(status == kQpOk);
+    for (std::size_t k = 0; k < out.x.size(); ++k)
+      CHECK_NEAR(out.x[k] * unit[k % n], at.x[k], 1e-7);
+  }
+}
+
 }  // namespace
 
 LPGD_TEST(reductions_of_host_threads_are_in_the_order_of_a_gpu) {
