@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal, Protocol, TypeVar
 
 import torch
@@ -166,9 +167,9 @@ class Results:
 
 
 def curves(runs: Sequence[dict[str, Any]], x: str, y: str) -> tuple[list[float], list[list[float]]]:
-    """Mean of column x over the runs, and column y of each run, as far as all of them go."""
+    """Median of column x over the runs, and column y of each run, as far as all of them go."""
     length = min((len(run["curve"]) for run in runs), default=0)
-    xs = [sum(run["curve"][k][x] for run in runs) / len(runs) for k in range(length)]
+    xs = [float(median(run["curve"][k][x] for run in runs)) for k in range(length)]
     return xs, [[float(run["curve"][k][y]) for k in range(length)] for run in runs]
 
 

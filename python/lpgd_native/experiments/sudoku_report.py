@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lpgd_native.experiments import _files, require
-from lpgd_native.experiments.deconvolution_report import Mean, mean_of
+from lpgd_native.experiments.deconvolution_report import Mean
 from lpgd_native.experiments.runs import Results, Run, curves, table
 
 IMPLICIT = "implicit"
@@ -35,11 +36,11 @@ def first_at_goal(run: dict[str, Any], column: str) -> float:
 
 
 def reached(runs: list[dict[str, Any]], column: str) -> str:
-    """Mean over the seeds that reach the goal, and how many do not."""
+    """Median over the seeds that reach the goal, and how many do not."""
     found = [value for run in runs if not math.isnan(value := first_at_goal(run, column))]
     if not found:
         return "-"
-    text = f"{sum(found) / len(found):.1f}"
+    text = f"{median(found):.1f}"
     return text if len(found) == len(runs) else f"{text} ({len(found)} of {len(runs)})"
 
 
@@ -93,7 +94,8 @@ def markdown(results: Results, settings: Any) -> str:
         f"{settings.learning_rate:g}. "
         f"tau: that with the least training loss. To {100 * GOAL:.0f} %: epochs and seconds of "
         "training until at most that share of the test boards has a wrong cell; looked at "
-        f"{settings.evaluations} times an epoch. Not solved: items with a status other than ok; "
+        f"{settings.evaluations} times an epoch. Times are medians over the seeds. "
+        "Not solved: items with a status other than ok; "
         "fallbacks: steps in which the perturbed problem of some item had no solution and its "
         "other side or a smaller tau was taken.\n"
     )
@@ -111,7 +113,7 @@ def markdown(results: Results, settings: Any) -> str:
                     percent(results.mean("board_error", **chosen)),
                     reached(runs, "epoch"),
                     reached(runs, "seconds"),
-                    f"{results.mean('seconds_per_epoch', **chosen).value:.1f}",
+                    f"{median(run['result']['seconds_per_epoch'] for run in runs):.1f}",
                     f"{sum(run['result']['status_not_ok'] for run in runs):,}",
                     f"{sum(run['result']['steps_with_fallback'] for run in runs):,}",
                 ]
@@ -153,7 +155,7 @@ def verdict(results: Results, problem: str) -> str:
         else f"paired {difference.value:+.4f} ± {difference.half:.4f}"
     )
     times = [
-        mean_of([run["curve"][-1]["seconds"] for run in results.select(**which)]).value
+        median(run["curve"][-1]["seconds"] for run in results.select(**which))
         for which in (chosen, reference)
     ]
     goal = results.mean("test_mse", **reference).value
@@ -164,7 +166,7 @@ def verdict(results: Results, problem: str) -> str:
     when = (
         "it did not get there"
         if any(map(math.isnan, passed))
-        else f"it got there after {sum(passed) / len(passed):.1f} s"
+        else f"it got there after {median(passed):.1f} s"
     )
     return (
         f"{problem}: by training loss the best is {label(chosen)}, tau {chosen['tau']:g}. After "
