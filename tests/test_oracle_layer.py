@@ -584,7 +584,7 @@ class Bare:
             TypeError,
             "LPOracle: unknown block 'upper'",
         ),
-        (lambda: LPOracle(lb=0.0), TypeError, "LPOracle: lb must be a torch.Tensor, got float"),
+        (lambda: LPOracle(lb="0"), TypeError, "LPOracle: lb must be a torch.Tensor, got str"),
         (
             lambda: OracleLayer(LPOracle(lb=C[0], ub=C[0] + 1), Identity())(C[:, :3]),
             ValueError,

@@ -214,11 +214,11 @@ FAMILIES = (
     Family("fixed variables", fixed),
     Family("free variables", lambda k: known_qp(k, 8, 6, 2, seed=12, free=True)),
     Family("P nearly singular, 1e-8 to 1", lambda k: known_qp(k, 8, 6, 2, seed=13, spectrum=(-8, 0))),  # noqa: E501
-    Family("P nearly singular, 1e-12 to 1e4", lambda k: known_qp(k, 8, 6, 2, seed=14, spectrum=(-12, 4)), may_fail=True),  # noqa: E501
+    Family("P nearly singular, 1e-12 to 1e4", lambda k: known_qp(k, 8, 6, 2, seed=14, spectrum=(-12, 4))),  # noqa: E501
     Family("objective 1e-8 to 1e8", big_numbers),
     Family("units 1e-2 to 1e2", lambda k: known_qp(k, 8, 6, 2, seed=15, spread=2.0)),
-    Family("units 1e-4 to 1e4", lambda k: known_qp(k, 8, 6, 2, seed=16, spread=4.0), may_fail=True),
-    Family("units 1e-8 to 1e8", lambda k: known_qp(k, 8, 6, 2, seed=17, spread=8.0), may_fail=True),
+    Family("units 1e-4 to 1e4", lambda k: known_qp(k, 8, 6, 2, seed=16, spread=4.0)),
+    Family("units 1e-8 to 1e8", lambda k: known_qp(k, 8, 6, 2, seed=17, spread=8.0)),
     Family("1 % infeasible", sprinkled),
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from lpgd_native._oracle_ops import check_costs, kernel_device, no_instance, solve
 from lpgd_native._prox_checks import compute_dtype
@@ -55,6 +56,16 @@ class TopK:
         return top_k(c, self.k)
 
 
+def _can_look_at(values: Tensor) -> bool:
+    """Its numbers are there, and no device has to be waited for."""
+    return (
+        values.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not is_in_torch_dispatch_mode()
+        and not torch._C._functorch.is_functorch_wrapped_tensor(values)
+    )
+
+
 def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False) -> OracleSolution:
     """argmin_x <costs, x> over the permutations x of `values`, or of (1, ..., n) by default.
 
@@ -91,8 +102,7 @@ def ranking(costs: Tensor, values: Tensor | None = None, *, throw: bool = False)
             raise ValueError(
                 f"{name}: values must be on {costs.device} as costs are, got {values.device}"
             )
-        # elsewhere looking would wait for the device
-        if values.device.type == "cpu" and not bool(values.isfinite().all()):
+        if _can_look_at(values) and not bool(values.isfinite().all()):
             raise ValueError(f"{name}: values must be finite")
         ordered = torch.sort(values.detach().to(device, dtype)).values
     return solve(name, torch.ops.lpgd.oracle_ranking, costs, 1, ordered, throw=throw)
