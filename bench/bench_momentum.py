@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 import devices
-from lpgd_native import lstm_momentum_step
+from lpgd_native import lstm_momentum_step, reference
+from lpgd_native.convolution import conv_prelu
 from lpgd_native.momentum import Tape
 from lpgd_native.nn import LearnedPrimalDual, Momentum, RecurrentMomentum
 from lpgd_native.operators import VolterraDeconvolution
@@ -35,6 +36,7 @@ from lpgd_native.operators import VolterraDeconvolution
 STEPS = 20
 NAMED = [(1, 53, 50, 2), (1, 343, 64, 1), (32, 53, 50, 2), (32, 343, 64, 1)]
 GRID = [(b, n, h, 1) for b in (1, 32, 256) for n in (53, 343, 686, 4096) for h in (50, 64, 128)]
+CONVOLUTIONS = [(32, 32, 32, 53), (32, 32, 32, 12), (32, 2, 32, 53), (10, 32, 32, 684)]
 COORDINATES = [(4096, 8), (4096, 16), (4096, 32), (65536, 20)]
 Run = Callable[[], tuple[Tensor, ...]]
 
@@ -131,6 +133,30 @@ def coordinate_runs(rows: int, hidden: int, steps: int) -> dict[str, Run]:
         return finish(x, start, weights)
 
     return {"eager": eager, "per coordinate": ours}
+
+
+def convolution_runs(batch: int, inputs: int, outputs: int, n: int) -> dict[str, Run]:
+    """Kernels of three, PReLU before them."""
+    torch.manual_seed(0)
+    leaves = [
+        t.requires_grad_()
+        for t in (
+            torch.randn(batch, inputs, n),
+            torch.tensor([0.25]),
+            torch.randn(outputs, inputs, 3),
+            torch.randn(outputs),
+        )
+    ]
+    given = torch.randn(batch, outputs, n)
+
+    def run(function: Callable[..., Tensor]) -> Run:
+        def call() -> tuple[Tensor, ...]:
+            y = function(*leaves)
+            return (y.detach(), *torch.autograd.grad(y, leaves, given))
+
+        return call
+
+    return {"eager": run(reference.conv_prelu), "conv_prelu": run(conv_prelu)}
 
 
 class _Twin(Momentum):
@@ -357,6 +383,15 @@ def main(argv: list[str] | None = None) -> int:
                 f"{100 * rate / full:.0f} %",
             )
         )
+    show("", "prelu and conv1d with a kernel of three, beside conv_prelu:", "")
+    show(*table("B", "channels in", "out", "n", "plain torch", "conv_prelu", "ratio"))
+    for shape in CONVOLUTIONS[:1] if args.quick else CONVOLUTIONS:
+        runs = convolution_runs(*shape)
+        if accepted(f"convolution {shape}", runs):
+            ms = measure(runs, args.budget)
+            measured.append({"convolution": shape, "ms": ms})
+            ours = ms.get("conv_prelu", float("nan"))
+            show(row(*shape, ms["eager"], ours, ms["eager"] / ours))
     show("", "A training step of LPD-RMA (T = 10, without the optimiser):", "")
     show(*table("batch", "plain torch", "LearnedPrimalDual", "ratio"))
     for batch in [32] if args.quick else [1, 32]:

@@ -23,6 +23,11 @@ SHAPES = [
     (2, 5, 3, 100, 7),
     (2, 3, 4, 2, 9),
     (0, 3, 4, 9, 3),
+    # by minimal filtering on the CPU: several groups of items, channels and lengths with remainders
+    (40, 8, 9, 25, 3),
+    (3, 17, 13, 100, 3),
+    (1, 9, 8, 684, 3),
+    (0, 8, 8, 53, 3),
 ]
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 each_slope = pytest.mark.parametrize("slope", [None, 0.25, 0.0, -0.5, 2.0])
@@ -39,9 +44,9 @@ def leaves(shape, slope, dtype=torch.float64):
     return [None if t is None else t.to(dtype).requires_grad_() for t in tensors]
 
 
-def values_and_gradients(function, tensors):
+def values_and_gradients(function, tensors, least=-1.0):
     y = function(*tensors)
-    weights = torch.linspace(-1, 1.5, y.numel(), dtype=y.dtype, device=y.device).reshape(y.shape)
+    weights = torch.linspace(least, 1.5, y.numel(), dtype=y.dtype, device=y.device).reshape(y.shape)
     return (y, *torch.autograd.grad(y, [t for t in tensors if t is not None], weights))
 
 
@@ -71,6 +76,24 @@ def test_agrees_with_the_twin(shape, slope):
     for left, other, right in zip(ours, theirs, exact, strict=True):
         assert left.dtype == torch.float32
         assert off(left, right) < 3 * off(other, right) + 1e-6
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 2048, 3), (1, 8, 8, 2049, 3)], ids=str)
+def test_long_signals(shape):
+    """Sums of thousands of terms, against the sum of their sizes."""
+    tensors = leaves(shape, 0.25)
+    singles = [t.detach().float().requires_grad_() for t in tensors]
+    exact = [t.detach().double().requires_grad_() for t in singles]
+    absolute = [t.detach().abs() for t in tensors]
+    absolute[0], absolute[1] = -absolute[0], -torch.ones_like(absolute[1])  # prelu makes it |x|
+    sizes = values_and_gradients(
+        reference.conv_prelu, [t.requires_grad_() for t in absolute], least=1.5
+    )
+    for given, eps in ((singles, 2**-23), (exact, 2**-52)):
+        ours = values_and_gradients(conv_prelu, given)
+        right = values_and_gradients(reference.conv_prelu, exact)
+        for left, other, size in zip(ours, right, sizes, strict=True):
+            assert ((left.double() - other).abs() <= 100 * eps * (1 + size.abs())).all()
 
 
 @pytest.mark.parametrize("slope", [None, 0.25])
@@ -103,6 +126,46 @@ def test_a_bad_item_spoils_itself_alone(bad):
     assert torch.equal(spoilt[[0, 2]], good[[0, 2]])
     assert not spoilt[1, :, 4:7].isfinite().any()
     assert torch.equal(spoilt[1, :, 7:], good[1, :, 7:])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_bad_item_spoils_no_other(bad):
+    """With many channels its neighbours share registers with it."""
+    x, slope, weight, bias = (t.detach() for t in leaves((5, 8, 8, 53, 3), 0.25))
+    x.requires_grad_()
+    given = torch.randn(5, 8, 53, dtype=x.dtype)
+
+    def both():
+        y = conv_prelu(x, slope, weight, bias)
+        return y.detach(), torch.autograd.grad(y, x, given)[0]
+
+    good = both()
+    with torch.no_grad():
+        x[1, 3, 50] = bad
+    spoilt = both()
+    others = [0, 2, 3, 4]
+    assert torch.equal(spoilt[0][others], good[0][others])
+    assert torch.equal(spoilt[1][others], good[1][others])
+    assert not spoilt[0][1, :, 49:52].isfinite().any()
+    assert torch.equal(spoilt[0][1, :, :44], good[0][1, :, :44])  # the tiles that don't see it
+
+
+@pytest.mark.cpu_only("about the layout of the CPU's kernels")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_item_is_what_it_is_alone(dtype):
+    x, slope, weight, bias = (t.detach() for t in leaves((37, 9, 11, 53, 3), 0.25, dtype))
+    x.requires_grad_()
+    given = torch.randn(37, 11, 53, dtype=dtype)
+
+    def both(rows):
+        part = x[rows].detach().requires_grad_()
+        y = conv_prelu(part, slope, weight, bias)
+        return y.detach(), torch.autograd.grad(y, part, given[rows])[0]
+
+    whole = both(slice(None))
+    for rows in (slice(0, 1), slice(8, 9), slice(5, 30), slice(36, 37)):
+        for left, right in zip(both(rows), whole, strict=True):
+            assert torch.equal(left, right[rows])
 
 
 @each_shape

@@ -16,21 +16,25 @@ constexpr int padded_line(int n, int kernel) {
   return ((n + W - 1) / W + 1) * W + (kernel + W - 1) / W * W;
 }
 
-// Lines of one item, x [channels, n] to [channels, line], zeros around; act(x) with a slope.
+// act(x) of x [n] with a slope, in whole registers: zeros after it.
 template <class T>
-LPGD_INLINE void pad_lines(const T* x, int channels, int n, int kernel, const T* slope, T* to) {
+LPGD_INLINE void activate_line(const T* x, int n, const T* slope, T* to) {
   using S = Wide<T>;
   constexpr int W = wide_lanes<T>();
+  const S factors = broadcast<S>(slope == nullptr ? T(1) : *slope);  // prelu(x, 1) is x
+  int i = 0;
+  for (; i + W <= n; i += W) store(to + i, prelu_of(load<S>(x + i), factors));
+  if (i < n) store(to + i, prelu_of(load_some<S>(x + i, n - i), factors));
+}
+
+// Lines of one item, x [channels, n] to [channels, line], zeros around.
+template <class T>
+LPGD_INLINE void pad_lines(const T* x, int channels, int n, int kernel, const T* slope, T* to) {
   const int line = padded_line<T>(n, kernel), reach = kernel / 2;
-  const T factor = slope == nullptr ? T(1) : *slope;  // prelu(x, 1) is x
-  const S factors = broadcast<S>(factor);
   for (int c = 0; c < channels; ++c) {
     T* here = to + c * line;
-    const T* from = x + static_cast<std::int64_t>(c) * n;
     for (int i = 0; i < reach; ++i) here[i] = T(0);
-    int i = 0;
-    for (; i + W <= n; i += W) store(here + reach + i, prelu_of(load<S>(from + i), factors));
-    for (; i < n; ++i) here[reach + i] = prelu_of(from[i], factor);
+    activate_line(x + static_cast<std::int64_t>(c) * n, n, slope, here + reach);
     for (int k = reach + n; k < line; ++k) here[k] = T(0);
   }
 }
@@ -142,10 +146,22 @@ LPGD_INLINE T prelu_backward(const T* x, T slope, T* d, int count) {
   return sum;
 }
 
-// Items [begin, end): padded act(x) and d_y into the task's lines, and d_x and the slope's gradient
-// of each item. task.w is turned round: [inputs, outputs, kernel], kernel entries backwards.
+// w [outputs, inputs, kernel] turned round: [inputs, outputs, kernel], kernel entries backwards.
 template <class T>
-void convolution_backward(const ConvolutionTask<T>& task, std::int64_t begin, std::int64_t end) {
+void turn_kernel(const ConvolutionTask<T>& task, T* to) {
+  const int last = task.kernel - 1;
+  for (int o = 0; o < task.outputs; ++o)
+    for (int c = 0; c < task.inputs; ++c)
+      for (int k = 0; k <= last; ++k)
+        to[(c * task.outputs + o) * task.kernel + last - k] =
+            task.w[(o * task.inputs + c) * task.kernel + k];
+}
+
+// Items [begin, end): padded act(x) and d_y into the task's lines, and d_x and the slope's gradient
+// of each item. task.w is turned round.
+template <class T>
+void convolution_backward(const ConvolutionTask<T>& task, std::int64_t begin, std::int64_t end,
+                          void* /*workspace*/) {
   const int line = padded_line<T>(task.n, task.kernel);
   for (std::int64_t b = begin; b < end; ++b) {
     const T* x = task.x + b * task.inputs * task.n;
@@ -160,6 +176,14 @@ void convolution_backward(const ConvolutionTask<T>& task, std::int64_t begin, st
     if (task.slope == nullptr) continue;
     task.d_slope[b] = prelu_backward(x, *task.slope, d_x, task.inputs * task.n);
   }
+}
+
+template <class T>
+ConvolutionLayout convolution_layout(const ConvolutionTask<T>& task, bool backward) {
+  const std::int64_t line = padded_line<T>(task.n, task.kernel);
+  if (!backward) return {task.batch, 0, task.inputs * line, 0, 0};
+  return {task.batch, std::int64_t{task.inputs} * task.outputs * task.kernel, 0,
+          task.batch * task.inputs * line, task.batch * task.outputs * line};
 }
 
 // sum over items and positions of d_y[o] x[c shifted by k], for OT x CT x KT entries

@@ -16,9 +16,17 @@ struct ConvolutionTask {
   T* y;            // [B, outputs, n]
   // backward
   const T* d_y;
-  T *x_lines, *d_lines;  // [B, channels, line], see padded_line
+  T *x_lines, *d_lines;  // what is kept of act(x) and d_y from the first step to the second
   T *d_x, *d_slope;      // d_x or null; d_slope [B]
   T *d_w, *d_bias;
+};
+
+// How the CPU goes about it; counts are of numbers.
+struct ConvolutionLayout {
+  std::int64_t groups;     // of items: the units of work
+  std::int64_t weights;    // as `prepare` makes them, or 0: as given
+  std::int64_t workspace;  // of a thread
+  std::int64_t x_lines, d_lines;
 };
 
 }  // namespace lpgd

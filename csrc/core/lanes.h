@@ -79,9 +79,25 @@ LPGD_INLINE void stream(T* to, const S& value) {
 #endif
 }
 
-// The first `count` lanes; the others are zero.
+#if defined(__AVX512F__) && !defined(__CUDACC__)
+LPGD_INLINE unsigned short first_lanes(int count) {
+  return static_cast<unsigned short>((1U << count) - 1);
+}
+template <class S, class V>
+LPGD_INLINE S as_register(V value) {
+  return S::wrap(reinterpret_cast<decltype(S::v)>(value));
+}
+#endif
+
+// The first `count` lanes; the others are zero. Their memory is not touched.
 template <class S, class T>
 LPGD_INLINE S load_some(const T* from, int count) {
+#if defined(__AVX512F__) && !defined(__CUDACC__)
+  if constexpr (sizeof(S) == 64 && sizeof(T) == 8)
+    return as_register<S>(_mm512_maskz_loadu_pd(first_lanes(count), from));
+  else if constexpr (sizeof(S) == 64 && sizeof(T) == 4)
+    return as_register<S>(_mm512_maskz_loadu_ps(first_lanes(count), from));
+#endif
   T buffer[sizeof(S) / sizeof(T)] = {};
   for (int i = 0; i < count; ++i) buffer[i] = from[i];
   return load<S>(buffer);
@@ -89,6 +105,12 @@ LPGD_INLINE S load_some(const T* from, int count) {
 
 template <class S, class T>
 LPGD_INLINE void store_some(T* to, const S& value, int count) {
+#if defined(__AVX512F__) && !defined(__CUDACC__)
+  if constexpr (sizeof(S) == 64 && sizeof(T) == 8)
+    return _mm512_mask_storeu_pd(to, first_lanes(count), reinterpret_cast<__m512d>(value.v));
+  else if constexpr (sizeof(S) == 64 && sizeof(T) == 4)
+    return _mm512_mask_storeu_ps(to, first_lanes(count), reinterpret_cast<__m512>(value.v));
+#endif
   T buffer[sizeof(S) / sizeof(T)];
   store(buffer, value);
   for (int i = 0; i < count; ++i) to[i] = buffer[i];

@@ -9,12 +9,15 @@ namespace lpgd {
 
 template <class T>
 struct ConvolutionKernelsOf {
-  int (*line)(int n, int kernel);  // numbers of a padded line
-  // items [begin, end); `workspace`: inputs * line numbers
+  ConvolutionLayout (*layout)(const ConvolutionTask<T>& task, bool backward);
+  // task.w as the kernels want it, where the layout asks for that
+  void (*prepare)(const ConvolutionTask<T>& task, bool backward, T* weights);
+  // groups [begin, end) of items, task.w prepared
   void (*forward)(const ConvolutionTask<T>& task, std::int64_t begin, std::int64_t end,
                   void* workspace);
-  void (*backward)(const ConvolutionTask<T>& task, std::int64_t begin, std::int64_t end);
-  // output channels [begin, end), after backward of all items
+  void (*backward)(const ConvolutionTask<T>& task, std::int64_t begin, std::int64_t end,
+                   void* workspace);
+  // output channels [begin, end), after backward of all groups
   void (*weights)(const ConvolutionTask<T>& task, std::int64_t begin, std::int64_t end);
 };
 

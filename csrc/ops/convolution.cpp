@@ -12,48 +12,70 @@ struct CpuConvolution {
   explicit CpuConvolution(const Tensor&) {}
 
   template <class T>
-  void forward(const ConvolutionTask<T>& task, const Tensor&) const {
+  void forward(ConvolutionTask<T> task, const Tensor& like) const {
     const ConvolutionKernelsOf<T>& kernels = convolution_kernels().of<T>();
-    const std::int64_t cost = std::int64_t{task.inputs} * task.outputs * task.kernel * task.n;
-    const std::int64_t chunk = 1 + 200000 / (1 + cost);
-    const std::size_t bytes =
-        sizeof(T) * static_cast<std::size_t>(task.inputs * kernels.line(task.n, task.kernel));
-    parallel_items(
-        (task.batch + chunk - 1) / chunk, bytes, [&](void* workspace, std::int64_t item, bool) {
-          const std::int64_t end = (item + 1) * chunk;
-          kernels.forward(task, item * chunk, end < task.batch ? end : task.batch, workspace);
-        });
+    const ConvolutionLayout layout = kernels.layout(task, false);
+    const Tensor weights = prepared(kernels, layout, false, like, task);
+    for_groups(task, layout, [&](void* workspace, std::int64_t begin, std::int64_t end) {
+      kernels.forward(task, begin, end, workspace);
+    });
   }
 
   template <class T>
   void backward(ConvolutionTask<T> task, const Tensor& like) const {
     const ConvolutionKernelsOf<T>& kernels = convolution_kernels().of<T>();
-    const std::int64_t B = task.batch, C = task.inputs, O = task.outputs, K = task.kernel;
-    const std::int64_t line = kernels.line(task.n, task.kernel);
-    const ScalarType dtype = like.scalar_type();
-    Tensor x_lines = new_tensor(like, {B, C, line}, dtype),
-           d_lines = new_tensor(like, {B, O, line}, dtype);
-    Tensor turned = new_tensor(like, {C, O, K}, dtype);
-    T* w = turned.mutable_data_ptr<T>();
-    for (std::int64_t o = 0; o < O; ++o)
-      for (std::int64_t c = 0; c < C; ++c)
-        for (std::int64_t k = 0; k < K; ++k)
-          w[(c * O + o) * K + K - 1 - k] = task.w[(o * C + c) * K + k];
-    task.w = w;
+    const ConvolutionLayout layout = kernels.layout(task, true);
+    const Tensor weights = prepared(kernels, layout, true, like, task);
+    Tensor x_lines = new_tensor(like, {layout.x_lines}, like.scalar_type()),
+           d_lines = new_tensor(like, {layout.d_lines}, like.scalar_type());
     task.x_lines = x_lines.mutable_data_ptr<T>();
     task.d_lines = d_lines.mutable_data_ptr<T>();
-    const std::int64_t cost = C * O * K * task.n;
-    auto share = [&](std::int64_t count, std::int64_t each, auto&& body) {
-      const std::int64_t grain = 1 + 200000 / (1 + each);
-      if (count <= grain)
-        body(std::int64_t{0}, count);
-      else
-        torch::stable::parallel_for(0, count, grain, body);
-    };
-    share(B, cost,
-          [&](std::int64_t begin, std::int64_t end) { kernels.backward(task, begin, end); });
-    share(O, B * cost / (1 + O),
-          [&](std::int64_t begin, std::int64_t end) { kernels.weights(task, begin, end); });
+    for_groups(task, layout, [&](void* workspace, std::int64_t begin, std::int64_t end) {
+      kernels.backward(task, begin, end, workspace);
+    });
+    const std::int64_t outputs = task.outputs;
+    const std::int64_t grain = 1 + kGrain / (1 + task.batch * cost_of(task) / (1 + outputs));
+    if (outputs <= grain)
+      kernels.weights(task, 0, outputs);
+    else
+      torch::stable::parallel_for(0, outputs, grain, [&](std::int64_t begin, std::int64_t end) {
+        kernels.weights(task, begin, end);
+      });
+  }
+
+ private:
+  static constexpr std::int64_t kGrain = 200000;  // products that are worth another thread
+
+  // of an item
+  template <class T>
+  static std::int64_t cost_of(const ConvolutionTask<T>& task) {
+    return std::int64_t{task.inputs} * task.outputs * task.kernel * task.n;
+  }
+
+  // Puts the weights into the task as the kernels want them; what they are in is returned.
+  template <class T>
+  static Tensor prepared(const ConvolutionKernelsOf<T>& kernels, const ConvolutionLayout& layout,
+                         bool backward, const Tensor& like, ConvolutionTask<T>& task) {
+    Tensor out = new_tensor(like, {layout.weights}, like.scalar_type());
+    if (layout.weights > 0) {
+      kernels.prepare(task, backward, out.mutable_data_ptr<T>());
+      task.w = out.const_data_ptr<T>();
+    }
+    return out;
+  }
+
+  template <class T, class Body>
+  static void for_groups(const ConvolutionTask<T>& task, const ConvolutionLayout& layout,
+                         const Body& body) {
+    if (layout.groups == 0) return;
+    const std::int64_t each = task.batch * cost_of(task) / layout.groups;
+    const std::int64_t chunk = 1 + kGrain / (1 + each);
+    parallel_items((layout.groups + chunk - 1) / chunk,
+                   sizeof(T) * static_cast<std::size_t>(layout.workspace),
+                   [&](void* workspace, std::int64_t item, bool) {
+                     const std::int64_t end = (item + 1) * chunk;
+                     body(workspace, item * chunk, end < layout.groups ? end : layout.groups);
+                   });
   }
 };
 

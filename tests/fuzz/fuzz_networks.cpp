@@ -109,8 +109,8 @@ template <class T>
 void convolution(Input& in) {
   ConvolutionTask<T> task{};
   task.batch = in.between(1, 3);
-  task.inputs = in.between(1, 5);
-  task.outputs = in.between(1, 6);
+  task.inputs = in.between(1, 9);
+  task.outputs = in.between(1, 9);
   task.n = in.between(1, 40);
   task.kernel = 1 + 2 * in.between(0, 3);
   const std::int64_t B = task.batch, C = task.inputs, O = task.outputs, n = task.n, K = task.kernel;
@@ -124,7 +124,6 @@ void convolution(Input& in) {
     return std::vector<T>(static_cast<std::size_t>(count));
   };
   const ConvolutionKernelsOf<T>& kernels = convolution_kernels().of<T>();
-  const std::int64_t line = kernels.line(task.n, task.kernel);
   std::vector<T> y = room(B * O * n), d_x = room(B * C * n), d_slope = room(B);
   std::vector<T> d_w = room(O * C * K), d_bias = room(O);
   task.x = x.data();
@@ -132,27 +131,29 @@ void convolution(Input& in) {
   task.w = w.data();
   task.bias = bias.data();
   task.y = y.data();
-  const Room workspace(sizeof(T) * static_cast<std::size_t>(C * line));
-  kernels.forward(task, 0, B, workspace.get());
-  if (tame) LPGD_HOLDS(all_finite(y));
-  std::vector<T> turned = room(C * O * K);
-  for (std::int64_t o = 0; o < O; ++o)
-    for (std::int64_t c = 0; c < C; ++c)
-      for (std::int64_t k = 0; k < K; ++k)
-        turned[static_cast<std::size_t>((c * O + o) * K + K - 1 - k)] =
-            w[static_cast<std::size_t>((o * C + c) * K + k)];
-  const Room x_lines(sizeof(T) * static_cast<std::size_t>(B * C * line));
-  const Room d_lines(sizeof(T) * static_cast<std::size_t>(B * O * line));
-  task.w = turned.data();
   task.d_y = d_y.data();
-  task.x_lines = static_cast<T*>(x_lines.get());
-  task.d_lines = static_cast<T*>(d_lines.get());
   task.d_x = wants_x ? d_x.data() : nullptr;
   task.d_slope = sloped && wants_x ? d_slope.data() : nullptr;
   task.d_w = d_w.data();
   task.d_bias = d_bias.data();
-  kernels.backward(task, 0, B);
-  kernels.weights(task, 0, O);
+  for (const bool back : {false, true}) {
+    const ConvolutionLayout layout = kernels.layout(task, back);
+    const auto bytes = [](std::int64_t count) {
+      return sizeof(T) * static_cast<std::size_t>(count);
+    };
+    const Room workspace(bytes(layout.workspace)), x_lines(bytes(layout.x_lines));
+    const Room d_lines(bytes(layout.d_lines)), prepared(bytes(layout.weights));
+    if (layout.weights > 0) {
+      kernels.prepare(task, back, static_cast<T*>(prepared.get()));
+      task.w = static_cast<T*>(prepared.get());
+    }
+    task.x_lines = static_cast<T*>(x_lines.get());
+    task.d_lines = static_cast<T*>(d_lines.get());
+    (back ? kernels.backward : kernels.forward)(task, 0, layout.groups, workspace.get());
+    task.w = w.data();
+    if (!back && tame) LPGD_HOLDS(all_finite(y));
+    if (back) kernels.weights(task, 0, O);
+  }
   if (tame)
     LPGD_HOLDS(all_finite(d_x) && all_finite(d_slope) && all_finite(d_w) && all_finite(d_bias));
 }

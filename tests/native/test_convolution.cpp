@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "check.h"
-#include "core/convolution.h"
+#include "core/convolution_minimal.h"
 #include "core/convolution_rows.h"
 #include "cuda/convolution_geometry.h"
 #include "thread_group.h"
@@ -73,23 +73,42 @@ struct Signals {
   }
 };
 
+// By any of the two ways of the CPU: layout, preparation and kernels.
+template <class Layout, class Prepare, class Forward, class Backward, class Weights>
+void run_all(Signals& on, bool sloped, const Layout& layout, const Prepare& prepare,
+             const Forward& forward, const Backward& backward, const Weights& weights) {
+  for (const bool back : {false, true}) {
+    ConvolutionTask<double> task = on.task(sloped);
+    const ConvolutionLayout sizes = layout(task, back);
+    Numbers prepared(static_cast<std::size_t>(sizes.weights), std::nan(""));
+    if (!prepared.empty()) {
+      prepare(task, back, prepared.data());
+      task.w = prepared.data();
+    }
+    // what is not written before it is read shows
+    Numbers workspace(static_cast<std::size_t>(sizes.workspace), std::nan(""));
+    Numbers x_lines(static_cast<std::size_t>(sizes.x_lines), std::nan(""));
+    Numbers d_lines(static_cast<std::size_t>(sizes.d_lines), std::nan(""));
+    task.x_lines = x_lines.data();
+    task.d_lines = d_lines.data();
+    for (std::int64_t group = 0; group < sizes.groups; ++group)
+      (back ? backward : forward)(task, group, group + 1, workspace.data());
+    if (back) weights(task, 0, on.outputs);
+  }
+}
+
 void run_on_cpu(Signals& on, bool sloped) {
-  ConvolutionTask<double> task = on.task(sloped);
-  const auto line = static_cast<std::size_t>(padded_line<double>(on.n, on.kernel));
-  Numbers x_lines(static_cast<std::size_t>(on.batch * on.inputs) * line);
-  Numbers d_lines(static_cast<std::size_t>(on.batch * on.outputs) * line);
-  convolution_forward(task, 0, on.batch, x_lines.data());
-  Numbers turned(on.w.size());
-  for (int o = 0; o < on.outputs; ++o)
-    for (int c = 0; c < on.inputs; ++c)
-      for (int k = 0; k < on.kernel; ++k)
-        turned[static_cast<std::size_t>((c * on.outputs + o) * on.kernel + on.kernel - 1 - k)] =
-            on.w[static_cast<std::size_t>((o * on.inputs + c) * on.kernel + k)];
-  task.w = turned.data();
-  task.x_lines = x_lines.data();
-  task.d_lines = d_lines.data();
-  convolution_backward(task, 0, on.batch);
-  convolution_weights(task, 0, on.outputs);
+  run_all(
+      on, sloped, convolution_layout<double>,
+      [](const auto& task, bool back, double* to) {
+        if (back) turn_kernel(task, to);
+      },
+      convolution_forward<double>, convolution_backward<double>, convolution_weights<double>);
+}
+
+void run_minimal(Signals& on, bool sloped) {
+  run_all(on, sloped, minimal_layout<double>, weights_at_points<double>, minimal_forward<double>,
+          minimal_backward<double>, minimal_weights<double>);
 }
 
 // What the kernels of convolution.cu do: `quads` of channels a group, `sum_rows` a block of sums.
@@ -159,6 +178,24 @@ LPGD_TEST(convolutions_agree_on_any_lanes) {
   // weights that shared memory has no room for, and several groups of channels
   signals_agree<4>(Signals(1, 17, 37, 9, 3), true, 8, 8, 64, 5);
   signals_agree<1>(Signals(1, 37, 17, 9, 5), true, 8, 3, 64, 9);
+}
+
+LPGD_TEST(fewer_products_give_the_same_convolution) {
+  for (const bool sloped : {true, false})
+    for (const int n : {1, 2, 3, 4, 5, 7, 8, 9, 12, 31, 32, 33, 53, 64, 100, 257, 515, 520})
+      for (const int batch : {1, 3, 40}) {
+        if (batch * n > 4000) continue;
+        const Signals sizes(batch, n % 2 ? 3 : 8, n % 3 ? 5 : 17, n, 3);
+        Signals one(sizes), other(sizes);
+        run_on_cpu(one, sloped);
+        run_minimal(other, sloped);
+        const double sum = 1e-14 * batch * n * sizes.inputs;  // of so many terms
+        CHECK(largest_difference(one.y, other.y) < 1e-12);
+        CHECK(largest_difference(one.d_x, other.d_x) < 1e-12);
+        CHECK(largest_difference(one.d_slope, other.d_slope) < 1e-12 + sum);
+        CHECK(largest_difference(one.d_w, other.d_w) < 1e-12 + sum);
+        CHECK(largest_difference(one.d_bias, other.d_bias) < 1e-12 + sum);
+      }
 }
 
 LPGD_TEST(convolution_launches_cover_their_entries) {
