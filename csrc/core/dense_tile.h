@@ -3,7 +3,7 @@
 
 #include "group.h"
 #if !defined(__CUDACC__)
-#include "pack.h"
+#include "lane_shuffles.h"
 #endif
 
 LPGD_BEGIN_NAMESPACE
@@ -37,6 +37,15 @@ LPGD_HOST_TOO constexpr int row_stride(int count, int width) {
   return (count + width - 1) / width * width;
 }
 
+// Keeps a register a register: GCC would rather read it from memory again for each of its products,
+// and loads are what a tile waits for.
+template <class S>
+LPGD_INLINE void hold(S& value) {
+#if !defined(__CUDACC__) && defined(__x86_64__)
+  if constexpr (ScalarTraits<S>::lanes > 1) asm("" : "+v"(value.v));
+#endif
+}
+
 // acc[r][c] += sign * sum_k a[r][k] * b[c][k] over k = first, first + step, ... < count
 template <int Sign, int R, int C, class S>
 LPGD_INLINE void dot_tile(const S* a, int lda, const S* b, int ldb, int first, int step, int count,
@@ -48,7 +57,8 @@ LPGD_INLINE void dot_tile(const S* a, int lda, const S* b, int ldb, int first, i
     for (int c = 0; c < C; ++c) right[c] = b[c * ldb + k];
     LPGD_UNROLL
     for (int r = 0; r < R; ++r) {
-      const S left = a[r * lda + k];
+      S left = a[r * lda + k];
+      hold(left);
       LPGD_UNROLL
       for (int c = 0; c < C; ++c) {
         if constexpr (Sign > 0)
@@ -69,7 +79,8 @@ LPGD_INLINE void dot_vectors(const S* a, int lda, const S* b, int ldb, int count
     for (int c = 0; c < C; ++c) right[c] = V::load(b + c * ldb + k);
     LPGD_UNROLL
     for (int r = 0; r < R; ++r) {
-      const V left = V::load(a + r * lda + k);
+      V left = V::load(a + r * lda + k);
+      hold(left);
       LPGD_UNROLL
       for (int c = 0; c < C; ++c) {
         if constexpr (Sign > 0)
@@ -78,6 +89,30 @@ LPGD_INLINE void dot_vectors(const S* a, int lda, const S* b, int ldb, int count
           acc[r][c] -= left * right[c];
       }
     }
+  }
+}
+
+// acc[r][c] += the sum of the lanes of sums[r][c]. As many registers as there are lanes at a time:
+// each step halves their number, and the order is that of sum_lanes.
+template <int R, int C, class V, class S>
+LPGD_INLINE void add_lane_sums(const V (&sums)[R][C], S (&acc)[R][C]) {
+  constexpr int W = ScalarTraits<V>::lanes;
+  LPGD_UNROLL
+  for (int first = 0; first < R * C; first += W) {
+    V v[W];
+    LPGD_UNROLL
+    for (int i = 0; i < W; ++i)
+      v[i] = first + i < R * C ? sums[(first + i) / C][(first + i) % C] : V(S(0));
+    LPGD_UNROLL
+    for (int half = W / 2; half > 0; half /= 2) {
+      LPGD_UNROLL
+      for (int i = 0; i < half; ++i) v[i] = fold_lanes(v[i], v[i + half], half);
+    }
+    S out[W];
+    v[0].store(out);
+    LPGD_UNROLL
+    for (int i = 0; i < W; ++i)
+      if (first + i < R * C) acc[(first + i) / C][(first + i) % C] += out[i];
   }
 }
 
@@ -97,11 +132,7 @@ LPGD_INLINE void dot_tiles(const S* a, const S* b, int ld, int whole, const S* a
     }
     if (a) dot_vectors<1, R, C, V>(a, ld, b, ld, row_stride(whole, kWidth), sums);
     dot_vectors<-1, R, C, V>(a_old, ld_old, b_old, ld_old, row_stride(old, kWidth), sums);
-    LPGD_UNROLL
-    for (int r = 0; r < R; ++r) {
-      LPGD_UNROLL
-      for (int c = 0; c < C; ++c) acc[r][c] += sum_lanes(sums[r][c]);
-    }
+    add_lane_sums(sums, acc);
   } else {
     if (a) dot_tile<1, R, C>(a, ld, b, ld, 0, 1, whole, acc);
     dot_tile<-1, R, C>(a_old, ld_old, b_old, ld_old, 0, 1, old, acc);
@@ -124,11 +155,7 @@ LPGD_INLINE void dot_tile_alone(const S* a, int lda, const S* b, int ldb, int co
     }
     const int vectors = exact ? count / kWidth * kWidth : row_stride(count, kWidth);
     dot_vectors<1, R, C, V>(a, lda, b, ldb, vectors, sums);
-    LPGD_UNROLL
-    for (int r = 0; r < R; ++r) {
-      LPGD_UNROLL
-      for (int c = 0; c < C; ++c) acc[r][c] += sum_lanes(sums[r][c]);
-    }
+    add_lane_sums(sums, acc);
     if (exact) dot_tile<1, R, C>(a, lda, b, ldb, vectors, 1, count, acc);
   } else {
     dot_tile<1, R, C>(a, lda, b, ldb, 0, 1, count, acc);

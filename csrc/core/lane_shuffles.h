@@ -53,6 +53,18 @@ LPGD_INLINE Pack<T, W> one_sooner(Pack<T, W> a, Pack<T, W> b) {
   for (int lane = 0; lane < W; ++lane) order[lane] = lane + 1;
   return Pack<T, W>::wrap(__builtin_shuffle(a.v, b.v, order));
 }
+// Of two registers, the sums of their lanes `half` apart: a's at places without that bit, b's at
+// the others.
+template <class T, int W>
+LPGD_INLINE Pack<T, W> fold_lanes(Pack<T, W> a, Pack<T, W> b, int half) {
+  typename PackMask<T, W>::Vec one{}, other{};
+  LPGD_UNROLL
+  for (int lane = 0; lane < W; ++lane) {
+    one[lane] = (lane & half) != 0 ? W + (lane & ~half) : lane;
+    other[lane] = (lane & half) != 0 ? W + lane : lane | half;
+  }
+  return Pack<T, W>::wrap(__builtin_shuffle(a.v, b.v, one) + __builtin_shuffle(a.v, b.v, other));
+}
 #endif
 
 // With one lane.

@@ -165,15 +165,15 @@ LPGD_HD void kkt_solve(const Group& g, const QpWork<S>& work, const S* rx, const
 }
 
 // Residual of the unregularised system, into ex and ez; returns its maximum norm. Leaves the
-// products of the step in work.Pdx, Cdz and Cdx.
+// products of the step in work.Pdx, Cdz and Cdx; `has_Cdx`: that one is there.
 template <class S, class Group>
 LPGD_HD S kkt_residual(const Group& g, const QpWork<S>& work, S rho, const S* rx, const S* rz,
-                       const S* dx, const S* dz) {
+                       const S* dx, const S* dz, bool has_Cdx) {
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
   hessian_times(g, work, rho, dx, work.Pdx);
   slots_transposed(g, work, dz, work.Cdz, RealOf<S>(0));
-  slots_of(g, work, dx, work.Cdx);
+  if (!has_Cdx) slots_of(g, work, dx, work.Cdx);
   S norm = S(0);
   LPGD_FOR (g, j, n) {
     work.ex[j] = rx[j] - work.Pdx[j] - work.Cdz[j];
@@ -199,21 +199,21 @@ LPGD_HD S kkt_solve_refined(const Group& g, const QpWork<S>& work, S rho, const 
   const QpDims& dims = work.dims;
   const int n = dims.n, M = dims.slots();
   kkt_solve(g, work, rx, rz, dx, dz);
-  S norm = kkt_residual(g, work, rho, rx, rz, dx, dz);
+  S norm = kkt_residual(g, work, rho, rx, rz, dx, dz, true);
   auto open = less(target, norm);
   for (int step = 0; step < steps && any_lane(open); ++step) {
     kkt_solve(g, work, work.ex, work.ez, work.cx, work.cz);
     LPGD_FOR (g, j, n) dx[j] += select(open, work.cx[j], S(0));
     LPGD_FOR (g, i, M) dz[i] += select(open, work.cz[i], S(0));
     g.sync();
-    S next = kkt_residual(g, work, rho, rx, rz, dx, dz);
+    S next = kkt_residual(g, work, rho, rx, rz, dx, dz, false);
     const auto worse = mask_and(open, mask_not(less(next, norm)));
     open = mask_and(mask_and(open, less(next, S(T(0.5)) * norm)), less(target, next));
     if (any_lane(worse)) {
       LPGD_FOR (g, j, n) dx[j] -= select(worse, work.cx[j], S(0));
       LPGD_FOR (g, i, M) dz[i] -= select(worse, work.cz[i], S(0));
       g.sync();
-      next = kkt_residual(g, work, rho, rx, rz, dx, dz);
+      next = kkt_residual(g, work, rho, rx, rz, dx, dz, false);
     }
     norm = next;
   }

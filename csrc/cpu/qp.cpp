@@ -12,28 +12,24 @@ LPGD_BEGIN_NAMESPACE
 
 namespace {
 
-// The problems that a register holds. The x86-64 baseline works on one problem at a time: it has no
-// blend instruction, and GCC 12 crashes on selects of 64-bit lanes without one.
-#if defined(__AVX512F__)
-template <class T>
-using Lanes = Pack<T, 64 / static_cast<int>(sizeof(T))>;
-#elif defined(__AVX2__)
-template <class T>
-using Lanes = Pack<T, 32 / static_cast<int>(sizeof(T))>;
-#elif defined(__ARM_NEON)
-template <class T>
-using Lanes = Pack<T, 16 / static_cast<int>(sizeof(T))>;
+// The problems that a register of so many bytes holds. The x86-64 baseline works on one problem at
+// a time: it has no blend instruction, and GCC 12 crashes on selects of 64-bit lanes without one.
+#if defined(__AVX2__) || defined(__ARM_NEON)
+template <class T, int Bytes>
+using Lanes = Pack<T, Bytes / static_cast<int>(sizeof(T))>;
 #else
-template <class T>
+template <class T, int Bytes>
 using Lanes = T;
 #endif
 
+// Packs of eight doubles outgrow the caches earlier than packs of four, and some processors do two
+// multiply-adds of 32 bytes at a time or one of 64: the wider ones are for small problems.
 #if defined(__AVX512F__)
-using Alone = VectorGroup<64>;
+constexpr int kRegister = 32, kWideRegister = 64;
 #elif defined(__AVX2__)
-using Alone = VectorGroup<32>;
+constexpr int kRegister = 32, kWideRegister = 32;
 #else
-using Alone = VectorGroup<16>;
+constexpr int kRegister = 16, kWideRegister = 16;
 #endif
 
 // A layout: the scalar that problems are solved in and the group that walks the loops.
@@ -44,10 +40,10 @@ struct Layout {
   static constexpr int lanes = ScalarTraits<S>::lanes;
   static constexpr int width = RowVector<Group, S>::width;
 };
+template <class T, int Bytes>
+using Packed = Layout<Lanes<T, Bytes>, SerialGroup>;
 template <class T>
-using Packed = Layout<Lanes<T>, SerialGroup>;
-template <class T>
-using OneByOne = Layout<T, Alone>;
+using OneByOne = Layout<T, VectorGroup<kRegister>>;
 
 template <class L, class Task>
 std::size_t workspace_bytes(const Task& task) {
@@ -85,12 +81,15 @@ void run(const Task& task, std::int64_t count, std::int64_t begin, std::int64_t 
   }
 }
 
+template <class L, class Task>
+constexpr QpLayout<Task> layout() {
+  return {L::lanes, workspace_bytes<L, Task>, run<L, Task>};
+}
+
 template <class Task, class T>
 constexpr QpLayouts<Task> layouts() {
-  using P = Packed<T>;
-  using A = OneByOne<T>;
-  return {{P::lanes, workspace_bytes<P, Task>, run<P, Task>},
-          {A::lanes, workspace_bytes<A, Task>, run<A, Task>}};
+  return {layout<Packed<T, kRegister>, Task>(), layout<OneByOne<T>, Task>(),
+          layout<Packed<T, kWideRegister>, Task>()};
 }
 
 template <class T>

@@ -27,18 +27,23 @@ struct QpLayout {
 template <class Task>
 struct QpLayouts {
   QpLayout<Task> packed, alone;
+  QpLayout<Task> wide;  // packs in the widest registers there are
 
-  // By measurement (docs/performance.md): a full pack is at least as fast as its problems one after
-  // the other, at 10 variables four times, at 100 about even. So alone are handfuls, and what would
-  // take a lot of memory in packs. The choice hangs on nothing but n and the size of the batch: an
-  // item's bits change neither with the number of threads nor with its neighbours.
+  // By measurement (docs/performance.md): a full pack is faster than its problems one after the
+  // other, at 10 variables three times, at 100 by a tenth, and from 130 (single precision: 170) on
+  // slower. So alone are large problems and handfuls. The widest registers pay where nothing has to leave the first
+  // caches. The choice hangs on nothing but n and the size of the batch: an item's bits change
+  // neither with the number of threads nor with its neighbours, and below kAloneFromFew not with
+  // the batch.
   const QpLayout<Task>& pick(int n, std::int64_t count) const {
     const bool handful = n >= kAloneFromFew && 2 * count <= packed.lanes;
-    return n >= kAloneFrom || handful ? alone : packed;
+    if (n >= (packed.lanes > 4 ? kSingleAloneFrom : kAloneFrom) || handful) return alone;
+    return n < kWideBelow && count > packed.lanes ? wide : packed;
   }
 
-  static constexpr int kAloneFrom = 300;
+  static constexpr int kAloneFrom = 130, kSingleAloneFrom = 170;
   static constexpr int kAloneFromFew = 24;
+  static constexpr int kWideBelow = 16;
 };
 
 template <class T>
