@@ -339,9 +339,12 @@ def test_verdicts_are_those_of_paired_intervals(operator, data):
     names = ["LPD", "LPD-MA", "LPD-RMA"]
     text = eit_report.markdown(results, names, [50, 400], operator, data, {"none": {"one": 1e-4}})
     assert "| C2 | LPD-RMA − LPD | 50 | 3 | -1.90000 ± 0.00000 | holds |" in text
-    assert "C4 | loss from 400 to 50 samples: LPD-RMA − LPD | | 3 | -0.90000" in text
+    assert "C4 | loss from 400 to 50 samples: LPD-RMA − LPD | both | 3 | -0.90000" in text
     assert "| LPD | 10 | 50 | 3 | 3.00000 ± 0.24843" in text
     assert "| Gauss-Newton |" in text
+    table = eit_report.claims_table({"a": results, "b": eit_report.Results([])}, [50, 400])
+    assert "| C2 | LPD-RMA − LPD | 50 | -190000 ± 0: holds | not run |" in table
+    assert "| both | -90000 ± 0: holds | not run |" in table
     assert eit_report.verdict(results.difference("LPD", "LPD-RMA", 50)) == "fails"
     assert eit_report.verdict(results.difference("LPD", "LPD-MA", 50)) == "cannot be told"
     assert eit_report.verdict(results.difference("LPD", "LPGD", 50)) == "not run"

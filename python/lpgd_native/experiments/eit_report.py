@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +21,16 @@ from lpgd_native.experiments.eit_data import Data, DataSettings, Part
 from lpgd_native.experiments.eit_train import measures, predict
 from lpgd_native.operators import EIT, Mesh
 
-__all__ = ["CLAIMS", "Results", "markdown", "plot_errors", "plot_phantoms", "show", "verdict"]
+__all__ = [
+    "CLAIMS",
+    "Results",
+    "claims_table",
+    "markdown",
+    "plot_errors",
+    "plot_phantoms",
+    "show",
+    "verdict",
+]
 
 MEASURES = {"mse": ".5f", "psnr": ".2f", "ssim": ".3f", "voltage_error": ".4f"}
 CLAIMS = (
@@ -88,6 +98,53 @@ def _signed(mean: Mean) -> str:
     return f"{mean.value:+.5f}{half}"
 
 
+def claims(results: Results, sizes: Sequence[int]) -> dict[tuple[str, str, str], Mean]:
+    """Paired differences that the claims are about, by claim, networks and training samples."""
+    out = {}
+    for claim, name, other in CLAIMS:
+        for size in sizes:
+            mean = results.difference(name, other, size)
+            if mean.count:
+                out[claim, f"{name} − {other}", str(size)] = mean
+    few, many = min(sizes), max(sizes)
+    for prefix in ("LPGD", "LPD"):
+        pairs = [results.runs[n, s] for n in (prefix, f"{prefix}-RMA") for s in (few, many)]
+        seeds = sorted(set.intersection(*(set(runs) for runs in pairs)))
+        if seeds and few < many:
+            plain_few, plain_many, rma_few, rma_many = pairs
+            text = f"loss from {many} to {few} samples: {prefix}-RMA − {prefix}"
+            out["C4", text, "both"] = mean_of(
+                [
+                    (rma_few[s]["mse"] - rma_many[s]["mse"])
+                    - (plain_few[s]["mse"] - plain_many[s]["mse"])
+                    for s in seeds
+                ]
+            )
+    return out
+
+
+def claims_table(cases: dict[str, Results], sizes: Sequence[int]) -> str:
+    """The claims with a column for each case."""
+    columns = [claims(results, sizes) for results in cases.values()]
+    lines = [
+        "Paired differences of the MSE over seeds, in 1e-5, with 95 % intervals:",
+        "",
+        "| claim | difference | n | " + " | ".join(cases) + " |",
+        "| --- | --- | ---: |" + " --- |" * len(cases),
+    ]
+    for key in dict.fromkeys(key for column in columns for key in column):
+        cells = []
+        for column in columns:
+            mean = column.get(key)
+            if mean is None:
+                cells.append("not run")
+                continue
+            half = "" if math.isnan(mean.half) else f" ± {1e5 * mean.half:.0f}"
+            cells.append(f"{1e5 * mean.value:+.0f}{half}: {verdict(mean)}")
+        lines.append(f"| {' | '.join(key)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def markdown(
     results: Results,
     names: Sequence[str],
@@ -114,7 +171,7 @@ def markdown(
                 half = "" if math.isnan(mean.half) else f" ± {mean.half:{form}}"
                 cells.append(f"{mean.value:{form}}{half}")
             count = next(iter(runs.values()))["parameters"]
-            seconds = results.mean(name, size, "seconds_per_epoch").value
+            seconds = statistics.median(run["seconds_per_epoch"] for run in runs.values())
             cells = [f"{count:,}", str(size), str(len(runs)), *cells, f"{seconds:.1f}"]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", "Paired differences of the MSE over seeds, 95 % intervals:", ""]
@@ -122,31 +179,10 @@ def markdown(
         "| claim | difference | n | seeds | MSE | |",
         "| --- | --- | ---: | ---: | ---: | --- |",
     ]
-    for claim, name, other in CLAIMS:
-        for size in sizes:
-            mean = results.difference(name, other, size)
-            if mean.count:
-                lines.append(
-                    f"| {claim} | {name} − {other} | {size} | {mean.count} | {_signed(mean)} | "
-                    f"{verdict(mean)} |"
-                )
-    few, many = min(sizes), max(sizes)
-    for prefix in ("LPGD", "LPD"):
-        pairs = [results.runs[n, s] for n in (prefix, f"{prefix}-RMA") for s in (few, many)]
-        seeds = sorted(set.intersection(*(set(runs) for runs in pairs)))
-        if seeds and few < many:
-            plain_few, plain_many, rma_few, rma_many = pairs
-            mean = mean_of(
-                [
-                    (rma_few[s]["mse"] - rma_many[s]["mse"])
-                    - (plain_few[s]["mse"] - plain_many[s]["mse"])
-                    for s in seeds
-                ]
-            )
-            lines.append(
-                f"| C4 | loss from {many} to {few} samples: {prefix}-RMA − {prefix} | | "
-                f"{mean.count} | {_signed(mean)} | {verdict(mean)} |"
-            )
+    for (claim, text, samples), mean in claims(results, sizes).items():
+        lines.append(
+            f"| {claim} | {text} | {samples} | {mean.count} | {_signed(mean)} | {verdict(mean)} |"
+        )
     lines += ["", "Root mean square of the gradient that a network is given at its start:", ""]
     starts = list(next(iter(scales.values())))
     lines.append("| preconditioner | " + " | ".join(f"start: {s}" for s in starts) + " |")

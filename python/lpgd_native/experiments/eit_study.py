@@ -60,6 +60,7 @@ def run(
     total = len(cases) * seeds * len(specs) * len(base.sizes)
     number = 0
     written = []
+    finished = {}
     for case in cases:
         data = load(case, operator, folder / "data")
         these = replace(base, data=case)
@@ -73,6 +74,7 @@ def run(
                         f"test {result['mse']:.5f}, {result['seconds']:.0f} s"
                     )
         results = eit_report.Results.read(folder, case, these.steps)
+        finished[title(case)] = results
         names = [spec.name for spec in specs]
         scales = eit.gradient_scales(operator, data)
         text = eit_report.markdown(results, names, these.sizes, operator, data, scales)
@@ -98,6 +100,12 @@ def run(
             say(f"no picture: {error}")
         except FileNotFoundError as error:  # runs from an archive come without their networks
             say(f"no picture of phantoms, the network {error.filename} is not there")
+    if len(cases) > 1:
+        table = folder / "eit-claims.md"
+        text = eit_report.claims_table(finished, base.sizes)
+        _files.write_text(table, text)
+        say(text)
+        written.append(table)
     return written
 
 
