@@ -145,15 +145,22 @@ constexpr bool is_minimal(const ConvolutionTask<T>& task) {
          task.outputs >= 8;
 }
 
+// Numbers that a group leaves for the gradients of w and bias.
+template <class T>
+constexpr std::int64_t group_sums(int outputs, int inputs) {
+  const int blocks = (outputs + kCorrelated<T> - 1) / kCorrelated<T>;
+  return std::int64_t{kPoints} * blocks * kCorrelated<T> * whole_fours(inputs) + outputs;
+}
+
 template <class T>
 ConvolutionLayout minimal_layout(const ConvolutionTask<T>& task, bool backward) {
   const int inputs = task.inputs, outputs = task.outputs, n = task.n;
   const std::int64_t group = minimal_group(n), groups = (task.batch + group - 1) / group;
-  const std::int64_t workspace =
-      tile_block<T>(backward ? outputs : inputs, n) + tile_block<T>(kSummedChannels<T>, n);
-  if (!backward) return {groups, point_weights<T>(outputs, inputs), workspace, 0, 0};
-  return {groups, point_weights<T>(inputs, outputs), workspace, groups * tile_block<T>(inputs, n),
-          groups * tile_block<T>(outputs, n)};
+  const std::int64_t products = tile_block<T>(kSummedChannels<T>, n);
+  const std::int64_t x_tiles = tile_block<T>(inputs, n), d_tiles = tile_block<T>(outputs, n);
+  if (!backward) return {groups, point_weights<T>(outputs, inputs), x_tiles + products, 0, 0};
+  return {groups, point_weights<T>(inputs, outputs), x_tiles + 2 * d_tiles + products,
+          groups * group_sums<T>(outputs, inputs), 0};
 }
 
 // Items of group g.
@@ -179,102 +186,118 @@ void minimal_forward(const ConvolutionTask<T>& task, std::int64_t begin, std::in
   }
 }
 
-// Groups [begin, end): tiles of act(x) and of d_y into the task's lines, and d_x and the slope's
-// gradient of each item. task.w is turned round, at the points.
+// out[r * C + c] = the sum of the lanes of sums[r][c], in whole registers
+template <int R, int C, class V, class T>
+LPGD_INLINE void store_lane_sums(const V (&sums)[R][C], T* out) {
+  constexpr int W = ScalarTraits<V>::lanes;
+  LPGD_UNROLL
+  for (int first = 0; first < R * C; first += W) {
+    V v[W];
+    LPGD_UNROLL
+    for (int i = 0; i < W; ++i)
+      v[i] = first + i < R * C ? sums[(first + i) / C][(first + i) % C] : V(T(0));
+    store(out + first, lane_sums(v));
+  }
+}
+
+// The products of all channels of d with all of x, summed over the tiles of a group, by point and
+// block of channels; and the sums of d, which are its tiles at 1.
+template <class T>
+void correlate_group(const T* d, const T* x, int outputs, int inputs, int items, int n, T* sums) {
+  using S = Wide<T>;
+  constexpr int W = wide_lanes<T>(), O = kCorrelated<T>;
+  const int line = tile_line<T>(n), end = whole_registers<T>(items * tiles_of(n));
+  const std::int64_t d_stride = point_stride<T>(outputs, n), x_stride = point_stride<T>(inputs, n);
+  for (int f = 0; f < kPoints; ++f)
+    for (int o = 0; o < outputs; o += O)
+      for (int c = 0; c < inputs; c += kFour, sums += O * kFour) {
+        const T* left = d + f * d_stride + std::int64_t{o} * line;
+        const T* right = x + f * x_stride + std::int64_t{c} * line;
+        S acc[O][kFour];
+        for (auto& row : acc)
+          for (S& value : row) value = S(T(0));
+        for (int i = 0; i < end; i += W) {
+          S of_x[kFour];
+          LPGD_UNROLL
+          for (int q = 0; q < kFour; ++q) of_x[q] = load<S>(right + q * line + i);
+          LPGD_UNROLL
+          for (int p = 0; p < O; ++p) {
+            const S of_d = load<S>(left + p * line + i);
+            LPGD_UNROLL
+            for (int q = 0; q < kFour; ++q) acc[p][q] += of_d * of_x[q];
+          }
+        }
+        static_assert(O * kFour % W == 0);
+        store_lane_sums(acc, sums);
+      }
+  for (int o = 0; o < outputs; ++o) {
+    S sum = S(T(0));
+    for (int i = 0; i < end; i += W) sum += load<S>(d + d_stride + std::int64_t{o} * line + i);
+    sums[o] = sum_lanes(sum);
+  }
+}
+
+// Groups [begin, end): d_x and the slope's gradient of each item, and the group's sums for the
+// gradients of w and bias, into task.x_lines. task.w is turned round, at the points.
 template <class T>
 void minimal_backward(const ConvolutionTask<T>& task, std::int64_t begin, std::int64_t end,
                       void* workspace) {
-  T* tiles = static_cast<T*>(workspace);
-  T* products = tiles + tile_block<T>(task.outputs, task.n);
+  const int n = task.n, inputs = task.inputs, outputs = task.outputs;
+  T* x_tiles = static_cast<T*>(workspace);
+  T* d_tiles = x_tiles + tile_block<T>(inputs, n);  // A d
+  T* tiles = d_tiles + tile_block<T>(outputs, n);   // B' d
+  T* products = tiles + tile_block<T>(outputs, n);
   for (std::int64_t g = begin; g < end; ++g) {
-    const std::int64_t first = g * minimal_group(task.n);
-    const int items = items_of(task, g), n = task.n;
-    const T* x = task.x + first * task.inputs * n;
-    group_at_points<T>(x, items, task.inputs, n, task.slope,
-                       task.x_lines + g * tile_block<T>(task.inputs, n), nullptr);
-    group_at_points<T>(task.d_y + first * task.outputs * n, items, task.outputs, n, nullptr,
-                       task.d_x == nullptr ? nullptr : tiles,
-                       task.d_lines + g * tile_block<T>(task.outputs, n));
+    const std::int64_t first = g * minimal_group(n);
+    const int items = items_of(task, g);
+    const T* x = task.x + first * inputs * n;
+    group_at_points<T>(x, items, inputs, n, task.slope, x_tiles, nullptr);
+    group_at_points<T>(task.d_y + first * outputs * n, items, outputs, n, nullptr,
+                       task.d_x == nullptr ? nullptr : tiles, d_tiles);
+    correlate_group<T>(d_tiles, x_tiles, outputs, inputs, items, n,
+                       task.x_lines + g * group_sums<T>(outputs, inputs));
     if (task.d_x == nullptr) continue;
     const TakeGradients<T> take{x,
                                 task.slope,
-                                task.d_x + first * task.inputs * n,
+                                task.d_x + first * inputs * n,
                                 task.slope == nullptr ? nullptr : task.d_slope + first,
-                                task.inputs,
+                                inputs,
                                 n};
-    convolve_group(task.w, task.inputs, task.outputs, tiles, items, n, products, take);
+    convolve_group(task.w, inputs, outputs, tiles, items, n, products, take);
   }
-}
-
-// sum over groups and tiles of d[o] x[c] at one point, for OT x CT entries
-template <int OT, int CT, class T>
-LPGD_INLINE void correlate_at_point(const ConvolutionTask<T>& task, int f, int o, int c) {
-  using S = Wide<T>;
-  constexpr int W = wide_lanes<T>();
-  const int line = tile_line<T>(task.n), group = minimal_group(task.n);
-  S acc[OT][CT];
-  for (auto& row : acc)
-    for (S& value : row) value = S(T(0));
-  const T* d = task.d_lines + f * point_stride<T>(task.outputs, task.n) + std::int64_t{o} * line;
-  const T* x = task.x_lines + f * point_stride<T>(task.inputs, task.n) + std::int64_t{c} * line;
-  for (std::int64_t first = 0; first < task.batch; first += group) {
-    const std::int64_t left = task.batch - first;
-    const int end =
-        whole_registers<T>(static_cast<int>(left < group ? left : group) * tiles_of(task.n));
-    for (int i = 0; i < end; i += W) {
-      S right[CT];
-      LPGD_UNROLL
-      for (int q = 0; q < CT; ++q) right[q] = load<S>(x + q * line + i);
-      LPGD_UNROLL
-      for (int p = 0; p < OT; ++p) {
-        const S value = load<S>(d + p * line + i);
-        LPGD_UNROLL
-        for (int q = 0; q < CT; ++q) acc[p][q] += value * right[q];
-      }
-    }
-    d += tile_block<T>(task.outputs, task.n);
-    x += tile_block<T>(task.inputs, task.n);
-  }
-  for (int p = 0; p < OT; ++p)
-    for (int q = 0; q < CT; ++q) {
-      const T sum = sum_lanes(acc[p][q]);
-      T* to = task.d_w + ((o + p) * task.inputs + c + q) * 3;
-      for (int k = 0; k < 3; ++k) to[k] = kKernelAt<T>[f][k] * sum + (f == 0 ? T(0) : to[k]);
-    }
-}
-
-template <int OT, class T>
-LPGD_INLINE void correlate_point_channels(const ConvolutionTask<T>& task, int f, int o) {
-  int c = 0;
-  for (; c + 4 <= task.inputs; c += 4) correlate_at_point<OT, 4>(task, f, o, c);
-  for (; c < task.inputs; ++c) correlate_at_point<OT, 1>(task, f, o, c);
 }
 
 // Gradients of w and bias for the output channels [begin, end), after minimal_backward of all
-// groups.
+// groups, whose sums are added in their order.
 template <class T>
 void minimal_weights(const ConvolutionTask<T>& task, std::int64_t begin, std::int64_t end) {
-  constexpr int W = wide_lanes<T>();
-  const int last = static_cast<int>(end), line = tile_line<T>(task.n);
-  const int group = minimal_group(task.n);
-  for (int f = 0; f < kPoints; ++f) {
-    int o = static_cast<int>(begin);
-    for (; o + kCorrelated<T> <= last; o += kCorrelated<T>)
-      correlate_point_channels<kCorrelated<T>>(task, f, o);
-    for (; o < last; ++o) correlate_point_channels<1>(task, f, o);
-  }
-  // At 1, a tile of d_y is its sum.
-  for (int o = static_cast<int>(begin); o < last; ++o) {
-    Wide<T> sum(T(0));
-    const T* d = task.d_lines + point_stride<T>(task.outputs, task.n) + std::int64_t{o} * line;
-    for (std::int64_t first = 0; first < task.batch; first += group) {
-      const std::int64_t left = task.batch - first;
-      const int end_of =
-          whole_registers<T>(static_cast<int>(left < group ? left : group) * tiles_of(task.n));
-      for (int i = 0; i < end_of; i += W) sum += load<Wide<T>>(d + i);
-      d += tile_block<T>(task.outputs, task.n);
+  constexpr int O = kCorrelated<T>, kBlock = O * kFour;
+  const int inputs = task.inputs, outputs = task.outputs;
+  const std::int64_t each = group_sums<T>(outputs, inputs);
+  const std::int64_t groups = (task.batch + minimal_group(task.n) - 1) / minimal_group(task.n);
+  const int across = whole_fours(inputs) / kFour, down = (outputs + O - 1) / O;
+  for (int block = static_cast<int>(begin) / O; block * O < end; ++block)
+    for (int c = 0; c < across; ++c) {
+      T entries[3][kBlock] = {};
+      for (int f = 0; f < kPoints; ++f) {
+        const T* from = task.x_lines + ((std::int64_t{f} * down + block) * across + c) * kBlock;
+        T sum[kBlock] = {};
+        for (std::int64_t g = 0; g < groups; ++g)
+          for (int i = 0; i < kBlock; ++i) sum[i] += from[g * each + i];
+        for (int k = 0; k < 3; ++k)
+          for (int i = 0; i < kBlock; ++i) entries[k][i] += kKernelAt<T>[f][k] * sum[i];
+      }
+      for (int i = 0; i < kBlock; ++i) {
+        const int o = block * O + i / kFour, from = c * kFour + i % kFour;
+        if (o < begin || o >= end || from >= inputs) continue;
+        for (int k = 0; k < 3; ++k)
+          task.d_w[(std::int64_t{o} * inputs + from) * 3 + k] = entries[k][i];
+      }
     }
-    task.d_bias[o] = sum_lanes(sum);
+  for (std::int64_t o = begin; o < end; ++o) {
+    T sum = T(0);
+    for (std::int64_t g = 0; g < groups; ++g) sum += task.x_lines[(g + 1) * each - outputs + o];
+    task.d_bias[o] = sum;
   }
 }
 

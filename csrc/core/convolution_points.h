@@ -45,11 +45,15 @@ constexpr int tile_line(int n) {
   return whole_registers<T>(minimal_group(n) * tiles_of(n)) + wide_lanes<T>();
 }
 
+// Channels that are correlated with others at a time; there is room for whole fours of them.
+constexpr int kFour = 4;
+constexpr int whole_fours(int channels) { return (channels + kFour - 1) / kFour * kFour; }
+
 // Numbers from the tiles of all channels at one point to those at the next. One register more than
 // there are: powers of two would have all points compete for the same lines of the cache.
 template <class T>
 constexpr std::int64_t point_stride(int channels, int n) {
-  return std::int64_t{channels} * tile_line<T>(n) + wide_lanes<T>();
+  return std::int64_t{whole_fours(channels)} * tile_line<T>(n) + wide_lanes<T>();
 }
 
 // Tiles of a group of items: [kPoints] of [channels, tile_line].

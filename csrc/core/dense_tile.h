@@ -92,8 +92,7 @@ LPGD_INLINE void dot_vectors(const S* a, int lda, const S* b, int ldb, int count
   }
 }
 
-// acc[r][c] += the sum of the lanes of sums[r][c]. As many registers as there are lanes at a time:
-// each step halves their number, and the order is that of sum_lanes.
+// acc[r][c] += the sum of the lanes of sums[r][c]
 template <int R, int C, class V, class S>
 LPGD_INLINE void add_lane_sums(const V (&sums)[R][C], S (&acc)[R][C]) {
   constexpr int W = ScalarTraits<V>::lanes;
@@ -103,13 +102,8 @@ LPGD_INLINE void add_lane_sums(const V (&sums)[R][C], S (&acc)[R][C]) {
     LPGD_UNROLL
     for (int i = 0; i < W; ++i)
       v[i] = first + i < R * C ? sums[(first + i) / C][(first + i) % C] : V(S(0));
-    LPGD_UNROLL
-    for (int half = W / 2; half > 0; half /= 2) {
-      LPGD_UNROLL
-      for (int i = 0; i < half; ++i) v[i] = fold_lanes(v[i], v[i + half], half);
-    }
     S out[W];
-    v[0].store(out);
+    store(out, lane_sums(v));
     LPGD_UNROLL
     for (int i = 0; i < W; ++i)
       if (first + i < R * C) acc[(first + i) / C][(first + i) % C] += out[i];

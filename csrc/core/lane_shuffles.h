@@ -68,10 +68,24 @@ LPGD_INLINE Pack<T, W> fold_lanes(Pack<T, W> a, Pack<T, W> b, int half) {
 #endif
 
 // With one lane.
+LPGD_INLINE double fold_lanes(double a, double, int) { return a; }
+LPGD_INLINE float fold_lanes(float a, float, int) { return a; }
 LPGD_INLINE double one_later(double a, double) { return a; }
 LPGD_INLINE float one_later(float a, float) { return a; }
 LPGD_INLINE double one_sooner(double, double b) { return b; }
 LPGD_INLINE float one_sooner(float, float b) { return b; }
+
+// The sum of the lanes of each of as many registers as there are lanes, in a register: each step
+// halves their number, and the order is that of sum_lanes.
+template <class V>
+LPGD_INLINE V lane_sums(V (&v)[ScalarTraits<V>::lanes]) {
+  LPGD_UNROLL
+  for (int half = ScalarTraits<V>::lanes / 2; half > 0; half /= 2) {
+    LPGD_UNROLL
+    for (int i = 0; i < half; ++i) v[i] = fold_lanes(v[i], v[i + half], half);
+  }
+  return v[0];
+}
 
 // Four registers in a row by places modulo four, and back.
 template <class S>
