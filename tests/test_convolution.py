@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lpgd_native import reference
-from lpgd_native.convolution import conv_prelu
+from lpgd_native.convolution import conv_chain, conv_prelu
 
 pytestmark = pytest.mark.on_device
 
@@ -211,6 +211,114 @@ def test_threads_change_nothing():
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+#: batch, length, and (channels, kernel) of each layer, the first the channels of x
+CHAINS = [
+    (3, 53, ((2, 0), (32, 3), (32, 3), (1, 3))),
+    (2, 12, ((7, 0), (32, 3), (5, 3))),
+    (2, 9, ((3, 0), (4, 5))),
+    (1, 30, ((9, 0), (8, 3), (9, 1), (11, 3), (8, 3), (2, 7))),
+    (0, 9, ((3, 0), (4, 3), (2, 3))),
+]
+each_chain = pytest.mark.parametrize("chain", CHAINS, ids=str)
+
+
+def chain_leaves(chain, dtype=torch.float64):
+    batch, n, sizes = chain
+    tensors = [torch.randn(batch, sizes[0][0], n)]
+    for index, (outputs, kernel) in enumerate(sizes[1:]):
+        if index:
+            tensors.append(torch.rand(1) - 0.3)
+        tensors += [torch.randn(outputs, sizes[index][0], kernel) / 4, torch.randn(outputs)]
+    return [t.to(dtype).requires_grad_() for t in tensors]
+
+
+def layers_of(flat):
+    return [(None, *flat[:2]), *(tuple(flat[at : at + 3]) for at in range(2, len(flat), 3))]
+
+
+def chained(x, *flat):
+    return conv_chain(x, layers_of(flat))
+
+
+def one_by_one(x, *flat):
+    for layer in layers_of(flat):
+        x = conv_prelu(x, *layer)
+    return x
+
+
+@each_chain
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_chain_is_its_layers(chain, dtype):
+    tensors = chain_leaves(chain, dtype)
+    assert type(chained(*tensors).grad_fn).__name__ == "_ConvChainBackward"  # no stand-in
+    ours = values_and_gradients(chained, tensors)
+    for left, right in zip(ours, values_and_gradients(one_by_one, tensors), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_gradcheck_of_a_chain():
+    tensors = chain_leaves((2, 5, ((2, 0), (3, 3), (2, 3))))
+    assert torch.autograd.gradcheck(chained, tensors)
+    assert torch.autograd.gradgradcheck(chained, tensors)
+
+
+@each_chain
+def test_opcheck_of_a_chain(chain):
+    x, *layers = (t.detach() for t in chain_leaves(chain))
+    torch.library.opcheck(torch.ops.lpgd.conv_chain.default, (x, layers))
+    y, kept = torch.ops.lpgd.conv_chain(x, layers)
+    for wanted in (True, False):
+        inputs = (torch.randn_like(y), x, kept, layers, wanted)
+        torch.library.opcheck(torch.ops.lpgd.conv_chain_backward.default, inputs)
+
+
+@pytest.mark.cpu_only("about the CPU's autocast")
+def test_chains_elsewhere_are_torchs():
+    tensors = chain_leaves(CHAINS[0])
+    x, *flat = (t.detach() for t in tensors)
+    torch.testing.assert_close(
+        torch.func.vmap(lambda x: chained(x[None], *flat)[0])(x), chained(x, *flat)
+    )
+    # an activation before the first, strides, only some gradients
+    y = conv_chain(x, [(flat[2], *flat[:2]), *layers_of(flat)[1:]])
+    assert torch.equal(y, one_by_one(x.where(x > 0, flat[2] * x), *flat))
+    strided = x.mT.contiguous().mT
+    assert torch.equal(chained(strided, *flat), chained(x, *flat))
+    y = chained(x, *tensors[1:])
+    assert torch.equal(
+        torch.autograd.grad(y.sum(), tensors[1])[0],
+        torch.autograd.grad(one_by_one(*tensors).sum(), tensors[1])[0],
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert chained(x.float(), *(t.float() for t in flat)).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="conv_chain: layers must not be empty"):
+        conv_chain(x, [])
+    with pytest.raises(ValueError, match="conv_prelu: x must be"):
+        chained(x[:, :1], *flat)
+
+
+def test_raw_chains_keep_memory_safe():
+    x, *layers = (t.detach() for t in chain_leaves(CHAINS[1]))
+    y, kept = torch.ops.lpgd.conv_chain(x, layers)
+    wrong = [
+        (x[:, :1].contiguous(), layers),
+        (x, layers[:-1]),
+        (x, []),
+        (x, [layers[0], layers[1][:3], *layers[2:]]),
+        (x, [*layers[:3], layers[3][:, :5].contiguous(), layers[4]]),
+        (x, [*layers[:2], layers[1], *layers[3:]]),
+        (x.float(), layers),
+    ]
+    for args in wrong:
+        with pytest.raises(RuntimeError):
+            torch.ops.lpgd.conv_chain(*args)
+        with pytest.raises(RuntimeError):
+            torch.ops.lpgd.conv_chain_backward(y, args[0], kept, args[1], True)
+    for d_y, given in ((y[:, :1].contiguous(), kept), (y, kept[:-1]), (y, kept.float())):
+        with pytest.raises(RuntimeError):
+            torch.ops.lpgd.conv_chain_backward(d_y, x, given, layers, True)
 
 
 def test_raw_ops_keep_memory_safe():

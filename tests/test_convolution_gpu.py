@@ -11,7 +11,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lpgd_native import convolution
 from lpgd_native.convolution import conv_prelu
-from test_convolution import each_shape, each_slope, leaves, off, values_and_gradients
+from test_convolution import (
+    CHAINS,
+    chain_leaves,
+    chained,
+    each_shape,
+    each_slope,
+    leaves,
+    off,
+    values_and_gradients,
+)
 
 built = pytest.mark.skipif("cuda" not in convolution._DEVICES, reason="built without CUDA")
 
@@ -22,6 +31,10 @@ def on_a_gpu(function):
         not torch.cuda.is_available() or "cuda" not in convolution._DEVICES,
         reason="no GPU, or built without CUDA",
     )(function)
+
+
+def on_cuda(tensors):
+    return [None if t is None else t.detach().cuda().requires_grad_() for t in tensors]
 
 
 class Called(TorchDispatchMode):
@@ -58,6 +71,32 @@ def test_cuda_tensors_go_to_the_kernels(shape, slope):
 
 
 @built
+def test_chains_of_cuda_tensors_go_to_the_kernels():
+    with FakeTensorMode(), Called() as called:
+        x, *flat = (torch.empty(t.shape, device="cuda") for t in chain_leaves(CHAINS[0]))
+        y = chained(x, *flat)
+        kept = torch.empty(2 * y.numel() * 32, device="cuda")
+        grads = torch.ops.lpgd.conv_chain_backward(y, x, kept, flat, True)
+    assert [name for name in called.names if name.startswith("lpgd::")] == [
+        "lpgd::conv_chain",
+        "lpgd::conv_chain_backward",
+    ]
+    weights = sum(t.numel() for t in flat) - 2
+    assert [tuple(g.shape) for g in grads] == [tuple(x.shape), (2, len(x)), (weights,)]
+    assert {t.device.type for t in (y, *grads)} == {"cuda"}
+
+
+@on_a_gpu
+@pytest.mark.parametrize("chain", CHAINS, ids=str)
+def test_chains_agree_with_the_cpu(chain):
+    right = chain_leaves(chain)
+    left = on_cuda(right)
+    ours = values_and_gradients(chained, left)
+    for a, b in zip(ours, values_and_gradients(chained, right), strict=True):
+        assert off(a.cpu(), b) < 1e-12
+
+
+@built
 def test_many_weights_are_a_matter_for_cudnn():
     with FakeTensorMode():
         x, bias = torch.empty(2, 64, 50, device="cuda"), torch.empty(64, device="cuda")
@@ -65,10 +104,6 @@ def test_many_weights_are_a_matter_for_cudnn():
             with Called() as called:
                 conv_prelu(x, None, torch.empty(64, 64, kernel, device="cuda"), bias)
             assert ("lpgd::conv_prelu" in called.names) == expected
-
-
-def on_cuda(tensors):
-    return [None if t is None else t.detach().cuda().requires_grad_() for t in tensors]
 
 
 @on_a_gpu

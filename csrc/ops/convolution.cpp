@@ -1,5 +1,5 @@
-// lpgd::conv_prelu and its backward op for CPU tensors: y = bias + w * prelu(x) for short signals;
-// and their schema.
+// lpgd::conv_prelu, lpgd::conv_chain and their backward ops for CPU tensors: y = bias + w *
+// prelu(x) for short signals, one or several in a row; and their schema.
 #include "ops/convolution.h"
 
 #include "cpu/convolution.h"
@@ -88,10 +88,16 @@ STABLE_TORCH_LIBRARY_FRAGMENT(lpgd, m) {
   m.def(
       "conv_prelu_backward(Tensor d_y, Tensor x, Tensor? slope, Tensor weight, bool wants_x) -> "
       "(Tensor d_x, Tensor d_slope, Tensor d_weight, Tensor d_bias)");
+  m.def("conv_chain(Tensor x, Tensor[] layers) -> (Tensor y, Tensor kept)");
+  m.def(
+      "conv_chain_backward(Tensor d_y, Tensor x, Tensor kept, Tensor[] layers, bool wants_x) -> "
+      "(Tensor d_x, Tensor d_slopes, Tensor d_weights)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(lpgd, CPU, m) {
   using lpgd::ops::CpuConvolution;
   m.impl("conv_prelu", TORCH_BOX(&lpgd::ops::conv_prelu<CpuConvolution>));
   m.impl("conv_prelu_backward", TORCH_BOX(&lpgd::ops::conv_prelu_backward<CpuConvolution>));
+  m.impl("conv_chain", TORCH_BOX(&lpgd::ops::conv_chain<CpuConvolution>));
+  m.impl("conv_chain_backward", TORCH_BOX(&lpgd::ops::conv_chain_backward<CpuConvolution>));
 }

@@ -1,5 +1,5 @@
-// lpgd::conv_prelu and its backward op for CUDA tensors. Their schema is in convolution.cpp.
-// Nothing here waits for the device.
+// lpgd::conv_prelu, lpgd::conv_chain and their backward ops for CUDA tensors. Their schema is in
+// convolution.cpp. Nothing here waits for the device.
 #include "cuda/convolution.h"
 #include "ops/convolution.h"
 #include "ops/cuda_stream.h"
@@ -35,4 +35,6 @@ STABLE_TORCH_LIBRARY_IMPL(lpgd, CUDA, m) {
   using lpgd::ops::CudaConvolution;
   m.impl("conv_prelu", TORCH_BOX(&lpgd::ops::conv_prelu<CudaConvolution>));
   m.impl("conv_prelu_backward", TORCH_BOX(&lpgd::ops::conv_prelu_backward<CudaConvolution>));
+  m.impl("conv_chain", TORCH_BOX(&lpgd::ops::conv_chain<CudaConvolution>));
+  m.impl("conv_chain_backward", TORCH_BOX(&lpgd::ops::conv_chain_backward<CudaConvolution>));
 }

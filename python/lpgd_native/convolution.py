@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from lpgd_native import _native as _native
 
-__all__ = ["conv_prelu"]
+__all__ = ["conv_chain", "conv_prelu"]
 
 
 def conv_prelu(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
@@ -41,6 +42,37 @@ def conv_prelu(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) ->
         return y
     _check(x, slope, weight, bias)
     return _plain(x, slope, weight, bias)
+
+
+Layer = tuple[Tensor | None, Tensor, Tensor]
+"""slope, weight and bias as `conv_prelu` takes them"""
+
+
+def conv_chain(x: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """Several `conv_prelu` in a row, as one operator with one backward pass.
+
+    What ``for layer in layers: x = conv_prelu(x, *layer)`` is, and the same numbers. Blocks of
+    three or four small convolutions spend as much time in calls as in products: this is one call.
+
+    Args:
+        x: [B, C, n], n >= 1
+        layers: slope, weight and bias of each convolution, see `conv_prelu`; at least one
+
+    Raises:
+        TypeError, ValueError: as `conv_prelu`; no layers.
+
+    Where `conv_prelu` is torch's own functions, or the first convolution has an activation before
+    it, the layers are called one by one.
+    """
+    if not layers:
+        raise ValueError("conv_chain: layers must not be empty")
+    if layers[0][0] is not None or not _chain_fits(x, layers):
+        for slope, weight, bias in layers:
+            x = conv_prelu(x, slope, weight, bias)
+        return x
+    flat = [t for layer in layers for t in layer if t is not None]
+    y: Tensor = _ConvChain.apply(x, *flat)  # type: ignore[no-untyped-call]
+    return y
 
 
 def _check(x: Any, slope: Any, weight: Any, bias: Any) -> None:
@@ -78,37 +110,62 @@ def _plain(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Ten
     return functional.conv1d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
-def _fits(x: Any, slope: Any, weight: Any, bias: Any) -> bool:
+def _usable(x: Any) -> bool:
     return (
         not torch.compiler.is_compiling()
         and isinstance(x, Tensor)
-        and isinstance(weight, Tensor)
-        and isinstance(bias, Tensor)
-        and (slope is None or isinstance(slope, Tensor))
         and x.device.type in _DEVICES
-        and x.device == weight.device == bias.device
-        and x.layout == weight.layout == bias.layout == torch.strided
+        and x.layout == torch.strided
         and x.dtype in (torch.float32, torch.float64)
-        and x.dtype == weight.dtype == bias.dtype
-        and (
-            slope is None
-            or (
-                slope.dtype == x.dtype
-                and slope.numel() == 1
-                and slope.device == x.device
-                and slope.layout == torch.strided
-            )
-        )
-        and x.dim() == weight.dim() == 3
-        and x.shape[1] == weight.shape[1]
-        and weight.shape[2] % 2 == 1
-        and bias.shape == weight.shape[:1]
-        and min(x.shape[1], x.shape[2], weight.shape[0]) > 0
-        and (x.is_cpu or weight.numel() <= _MOST_WEIGHTS)
+        and x.dim() == 3
+        and x.shape[2] > 0
         and not torch.is_autocast_enabled(x.device.type)
         and not torch._C._are_functorch_transforms_active()
         and not torch.autograd.forward_ad._current_level >= 0
     )
+
+
+def _layer_fits(x: Tensor, channels: int, slope: Any, weight: Any, bias: Any) -> bool:
+    """For a signal like x of so many channels."""
+    device, dtype = x.device, x.dtype
+    return (
+        isinstance(weight, Tensor)
+        and isinstance(bias, Tensor)
+        and weight.device == bias.device == device
+        and weight.layout == bias.layout == torch.strided
+        and weight.dtype == bias.dtype == dtype
+        and (
+            slope is None
+            or (
+                isinstance(slope, Tensor)
+                and slope.dtype == dtype
+                and slope.numel() == 1
+                and slope.device == device
+                and slope.layout == torch.strided
+            )
+        )
+        and weight.dim() == 3
+        and weight.shape[1] == channels > 0
+        and weight.shape[2] % 2 == 1
+        and weight.shape[0] > 0
+        and bias.shape == weight.shape[:1]
+        and (x.is_cpu or weight.numel() <= _MOST_WEIGHTS)
+    )
+
+
+def _fits(x: Any, slope: Any, weight: Any, bias: Any) -> bool:
+    return _usable(x) and _layer_fits(x, x.shape[1], slope, weight, bias)
+
+
+def _chain_fits(x: Any, layers: Sequence[Layer]) -> bool:
+    if not _usable(x):
+        return False
+    channels = x.shape[1]
+    for index, layer in enumerate(layers):
+        if (layer[0] is None and index > 0) or not _layer_fits(x, channels, *layer):
+            return False
+        channels = layer[1].shape[0]
+    return True
 
 
 class _ConvPrelu(torch.autograd.Function):
@@ -140,6 +197,41 @@ class _ConvPrelu(torch.autograd.Function):
         )
 
 
+class _ConvChain(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *flat: Tensor) -> Tensor:
+        x, layers = x.contiguous(), [t.contiguous() for t in flat]
+        y: Tensor
+        y, kept = _CHAIN(x, layers)
+        ctx.save_for_backward(x, kept, *layers)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, kept, *layers = ctx.saved_tensors
+        needed = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # a second derivative may follow
+            inputs = [t for t, wanted in zip((x, *layers), needed, strict=True) if wanted]
+            y = _plain(x, None, *layers[:2])
+            for at in range(2, len(layers), 3):
+                y = _plain(y, *layers[at : at + 3])
+            found = iter(torch.autograd.grad(y, inputs, d_y, create_graph=True))
+            return tuple(next(found) if wanted else None for wanted in needed)
+        d_x, d_slopes, d_weights = _CHAIN_BACKWARD(d_y.contiguous(), x, kept, layers, needed[0])
+        of_slopes = iter(d_slopes.sum(1).split(1))
+        sizes = [t.numel() for at, t in enumerate(layers) if not _is_slope(at)]
+        of_weights = iter(d_weights.split(sizes))
+        grads = (
+            next(of_slopes if _is_slope(at) else of_weights).view(t.shape)
+            for at, t in enumerate(layers)
+        )
+        return (d_x if needed[0] else None, *grads)
+
+
+def _is_slope(at: int) -> bool:
+    return at % 3 == 2
+
+
 _MOST_WEIGHTS = 10_240  # what shared memory holds of them, in float32
 _DEVICES = frozenset(
     device
@@ -148,6 +240,8 @@ _DEVICES = frozenset(
 )
 _FORWARD = torch.ops.lpgd.conv_prelu.default
 _BACKWARD = torch.ops.lpgd.conv_prelu_backward.default
+_CHAIN = torch.ops.lpgd.conv_chain.default
+_CHAIN_BACKWARD = torch.ops.lpgd.conv_chain_backward.default
 
 
 def _fake_forward(x: Tensor, slope: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
@@ -166,5 +260,24 @@ def _fake_backward(
     )
 
 
+def _fake_chain(x: Tensor, layers: list[Tensor]) -> tuple[Tensor, Tensor]:
+    weights = [t for at, t in enumerate(layers) if not _is_slope(at)][::2]
+    kept = sum(x.shape[0] * weight.shape[0] * x.shape[2] for weight in weights[:-1])
+    return x.new_empty(x.shape[0], weights[-1].shape[0], x.shape[2]), x.new_empty(kept)
+
+
+def _fake_chain_backward(
+    d_y: Tensor, x: Tensor, kept: Tensor, layers: list[Tensor], wants_x: bool
+) -> tuple[Tensor, ...]:
+    weights = sum(t.numel() for at, t in enumerate(layers) if not _is_slope(at))
+    return (
+        x.new_empty(x.shape[0] if wants_x else 0, *x.shape[1:]),
+        x.new_empty(len(layers) // 3, x.shape[0]),
+        x.new_empty(weights),
+    )
+
+
 torch.library.register_fake("lpgd::conv_prelu", _fake_forward)
 torch.library.register_fake("lpgd::conv_prelu_backward", _fake_backward)
+torch.library.register_fake("lpgd::conv_chain", _fake_chain)
+torch.library.register_fake("lpgd::conv_chain_backward", _fake_chain_backward)

@@ -72,6 +72,7 @@ CALLS = {
     "prox": hostile_solvers.prox_call,
     "momentum": hostile_solvers.momentum_call,
     "convolution": hostile_networks.convolution_call,
+    "convolutions": hostile_networks.chain_call,
     "operators": hostile_networks.operator_call,
     "networks": hostile_networks.network_call,
     "algorithms": hostile_networks.algorithm_call,

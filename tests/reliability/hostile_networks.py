@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eit_cases import small_mesh
 from lpgd_native import algorithms, nn, operators, proximal
-from lpgd_native.convolution import conv_prelu
+from lpgd_native.convolution import conv_chain, conv_prelu
 from reliability.hostile_values import Call, hostile, options, some_hostile
 
 
@@ -26,6 +26,25 @@ def convolution_call(draw: st.DrawFn) -> Call:
     tensors = [_normal(2, 3, 7), _normal(1), _normal(4, 3, 3), _normal(4)]
     given = draw(some_hostile(tensors))
     return ["x", "slope", "weight", "bias"], conv_prelu, tuple(given), {}
+
+
+@st.composite
+def chain_call(draw: st.DrawFn) -> Call:
+    """`conv_chain`."""
+    tensors = [
+        _normal(2, 3, 7),
+        _normal(4, 3, 3),
+        _normal(4),
+        _normal(1),
+        _normal(2, 4, 3),
+        _normal(2),
+    ]
+    given = draw(some_hostile(tensors))
+
+    def call(x: Any, w1: Any, b1: Any, slope: Any, w2: Any, b2: Any) -> Tensor:
+        return conv_chain(x, [(None, w1, b1), (slope, w2, b2)])
+
+    return ["x", "weight", "bias", "slope", "weight", "bias"], call, tuple(given), {}
 
 
 @cache

@@ -43,6 +43,7 @@ CHOSEN = (
     "lstm momentum sequence",
     "gru momentum coordinate",
     "conv_prelu",
+    "conv_chain",
     "VolterraDeconvolution",
     "EIT forward",
     "EIT jvp",

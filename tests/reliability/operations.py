@@ -13,7 +13,7 @@ import prox_cases
 from cases import Data, random_lp, random_qp
 from eit_cases import small_mesh
 from lpgd_native import LPGD, nn, oracles, solve_lp, solve_qp
-from lpgd_native.convolution import conv_prelu
+from lpgd_native.convolution import conv_chain, conv_prelu
 from lpgd_native.operators import EIT, VolterraDeconvolution
 
 
@@ -116,6 +116,19 @@ def _convolution() -> Operation:
     return Operation("conv_prelu", arguments, lambda x, s, w, b: (conv_prelu(x, s, w, b),))
 
 
+def _chain() -> Operation:
+    def arguments(batch: int) -> tuple[list[Tensor], list[Tensor]]:
+        g = torch.Generator().manual_seed(1)
+        shapes = ((batch, 3, 25), (9, 3, 3), (9,), (1,), (8, 9, 3), (8,), (1,), (2, 8, 5), (2,))
+        x, *layers = (torch.randn(s, generator=g, dtype=torch.float64) for s in shapes)
+        return [x], layers
+
+    def run(x: Tensor, w: Tensor, b: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        return (conv_chain(x, [(None, w, b), rest[:3], rest[3:]]),)
+
+    return Operation("conv_chain", arguments, run)
+
+
 _GRAPH = [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (0, 3), (3, 4), (2, 4)]
 
 
@@ -211,6 +224,7 @@ def operations() -> list[Operation]:
             for form in ("step", "sequence", "coordinate")
         ),
         _convolution(),
+        _chain(),
         _deconvolution(),
         _resolved(),
         *map(_eit, ("forward", "jvp", "gradient", "jacobian")),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lpgd_native.convolution import conv_prelu
+from lpgd_native.convolution import Layer, conv_chain
 from lpgd_native.proximal import Function
 
 __all__ = ["ConvBlock", "ProxBlock"]
@@ -74,16 +74,17 @@ class ConvBlock:
 
 
 class _Signals(nn.Sequential):
-    """Convolutions with PReLUs between them, an activation and what follows in one call."""
+    """Convolutions with PReLUs between them, all in one call."""
 
     def forward(self, x: Tensor) -> Tensor:
         slope = None
+        layers: list[Layer] = []
         for layer in self:
             if isinstance(layer, nn.PReLU):
                 slope = layer.weight
             elif isinstance(layer, nn.Conv1d) and layer.bias is not None:
-                x = conv_prelu(x, slope, layer.weight, layer.bias)
-        return x
+                layers.append((slope, layer.weight, layer.bias))
+        return conv_chain(x, layers)
 
 
 @dataclass(frozen=True)
