@@ -13,6 +13,7 @@ from lpgd_native._pdhg_autograd import Pattern, PdhgOptions, solve
 from lpgd_native._pdhg_columns import columns_of
 from lpgd_native._qp_checks import DATA_RANKS, check_settings, check_shapes
 from lpgd_native._qp_tensors import check_tensors
+from lpgd_native._strategies.base import within_range
 from lpgd_native._strategies.lpgd import with_batch
 from lpgd_native.gradients import LPGD, GradientStrategy
 
@@ -97,6 +98,8 @@ def solve_pdhg(
         )
     data, batch = check_shapes(name, names, data)
     check_settings(name, eps, max_iter)
+    if data[1] is not None:
+        within_range(name, gradient, data[1].dtype)
     if gradient is None:
         gradient = DEFAULT_PDHG_GRADIENT
     elif not isinstance(gradient, LPGD):

@@ -85,6 +85,8 @@ def parameter(name: str, arg: str, value: Any, x: Tensor, must: str = NONNEGATIV
     # not math.isnan, which torch.compile cannot ask of a number that it keeps dynamic
     if not value >= (0 if must else -math.inf):
         raise ValueError(f"{name}: {arg} must {must or 'not be nan'}, got {value!r}")
+    if not -torch.finfo(dtype).max <= value <= torch.finfo(dtype).max:
+        value = math.copysign(math.inf, value)  # what it rounds to
     return x.new_full((), value, dtype=dtype)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native._qp_tensors import check_mask
+from lpgd_native._strategies.base import filled
 
 if TYPE_CHECKING:
     from lpgd_native.qp import QPSolution
@@ -68,7 +69,7 @@ class Enlarged:
             # an infinite or nan q is its item's own error, not the slacks'
             price = _PENALTY * torch.nan_to_num(size, nan=1.0, posinf=1.0).clamp(min=1.0)
         else:
-            price = q.new_full((1,), penalty)
+            price = filled(q, (1,), penalty, "elastic_penalty")
         self._price = price
         large = math.inf
         self.data: _Data = (

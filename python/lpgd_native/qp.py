@@ -22,6 +22,7 @@ from lpgd_native._qp_tensors import (
     under_autocast,
 )
 from lpgd_native._qp_warm_start import start_of
+from lpgd_native._strategies.base import within_range
 from lpgd_native._strategies.lpgd import program_strategy, with_batch
 from lpgd_native._strategies.smoothed import smoothed_program
 from lpgd_native.gradients import LPGD, GradientStrategy, Implicit, Smoothed
@@ -253,6 +254,7 @@ def _solve(
         gradient = Implicit() if P is not None else _LP_GRADIENT
     elif isinstance(gradient, LPGD):
         gradient = with_batch(name, gradient, batch, P is not None)
+        within_range(name, gradient, data[1].dtype)
     integral: tuple[int, ...] = ()
     if integrality is not None:
         integral = integral_of(name, data, integrality, method, gradient)

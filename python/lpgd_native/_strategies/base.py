@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -19,10 +19,12 @@ __all__ = [
     "OracleStrategy",
     "choice",
     "count",
+    "filled",
     "largest_entries",
     "norms",
     "number",
     "per_item",
+    "within_range",
 ]
 
 Envelope = Literal["average", "lower", "upper"]
@@ -36,6 +38,29 @@ def number(name: str, field: str, value: Any, *, positive: bool) -> float:
         wanted = "positive" if positive else "nonnegative"
         raise ValueError(f"{name}: {field} must be finite and {wanted}, got {value}")
     return float(value)
+
+
+def filled(like: Tensor, shape: Sequence[int], value: float, what: str = "gradient: tau") -> Tensor:
+    """`value` in the dtype of `like`, or by name what is beyond it."""
+    if not -torch.finfo(like.dtype).max <= value <= torch.finfo(like.dtype).max:
+        raise ValueError(f"{what} must be within the range of {like.dtype}, got {value:g}")
+    return like.new_full(shape, value)
+
+
+def within_range(name: str, strategy: Any, dtype: torch.dtype) -> None:
+    """ValueError where tau or rho is a number beyond the dtype of the problem.
+
+    Said before anything is solved, not by the backward pass.
+    """
+    tau, rho = (getattr(strategy, field, 0.0) for field in ("tau", "rho"))
+    numbers = {"tau": tau, "rho": rho}
+    if isinstance(tau, float) and not getattr(strategy, "relative", False):
+        numbers["rho"] = rho + getattr(strategy, "rho_over_tau", 0.0) * tau
+    for field, value in numbers.items():
+        if isinstance(value, float) and value > torch.finfo(dtype).max:
+            raise ValueError(
+                f"{name}: gradient: {field} must be within the range of {dtype}, got {value:g}"
+            )
 
 
 def count(name: str, field: str, value: Any) -> int:

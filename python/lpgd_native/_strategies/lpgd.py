@@ -16,6 +16,7 @@ from lpgd_native._strategies.base import (
     Envelope,
     OracleStrategy,
     choice,
+    filled,
     norms,
     number,
     per_item,
@@ -311,7 +312,7 @@ def item_tau(
             ) from None
     else:
         assert not isinstance(tau, str)
-        out = c.new_full(batch, tau)
+        out = filled(c, batch, tau)
     if relative:
         weight = norms(g, event_dim)
         out = out / torch.where(weight > 0, weight, 1.0)

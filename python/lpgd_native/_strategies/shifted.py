@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lpgd_native._strategies.base import Envelope, OracleStrategy, choice, norms, number
+from lpgd_native._strategies.base import Envelope, OracleStrategy, choice, filled, norms, number
 from lpgd_native._strategies.problem import Problem, quotient
 from lpgd_native._strategies.smoothed import Smoothed
 from lpgd_native.status import Status
@@ -134,7 +134,7 @@ class DirectLoss(OracleStrategy):
         self, problem: Problem, c: Tensor, x: Tensor, live: Tensor, target: Tensor
     ) -> Tensor:
         """The gradient for a loss l(x, t) that counts once."""
-        tau = c.new_full(live.shape, self.tau)
+        tau = filled(c, live.shape, self.tau)
         if self.loss == "hamming":
             return quotient(problem, c, x, 1 - 2 * target, tau, self.envelope, live).direction
         if self.loss == "squared":
@@ -146,7 +146,7 @@ class DirectLoss(OracleStrategy):
             return quotient(problem, c, x, -target, tau, "lower", live, call).direction
         assert callable(self.loss)
         sides = {"lower": (1.0,), "upper": (-1.0,), "average": (1.0, -1.0)}[self.envelope]
-        weight = torch.stack([c.new_full((1,) * c.dim(), sign * self.tau) for sign in sides])
+        weight = torch.stack([filled(c, (1,) * c.dim(), sign * self.tau) for sign in sides])
         costs = c.expand(len(sides), *c.shape)
         solution = self.loss(costs, weight, target, **problem.instance)
         ok = (solution.status == Status.OK) & live

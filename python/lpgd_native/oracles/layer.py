@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lpgd_native._strategies.base import OracleStrategy, largest_entries
+from lpgd_native._strategies.base import OracleStrategy, largest_entries, within_range
 from lpgd_native._strategies.lpgd import LPGD
 from lpgd_native._strategies.problem import Problem
 from lpgd_native._warning import warn
@@ -197,6 +197,7 @@ def solve_oracle(
         program = {key: value for key, value in instance.items() if key not in extras}
         instance = {**merge(**program), **extras}
     c = checked_costs(name, oracle, c, instance)
+    within_range(name, strategy, c.dtype)
     tensors = {key: value for key, value in instance.items() if isinstance(value, Tensor)}
     for key, value in tensors.items():
         if value.requires_grad and torch.is_grad_enabled() and not strategy.serves(key):
