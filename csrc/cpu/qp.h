@@ -31,10 +31,10 @@ struct QpLayouts {
 
   // By measurement (docs/performance.md): a full pack is faster than its problems one after the
   // other, at 10 variables three times, at 100 by a tenth, and from 130 (single precision: 170) on
-  // slower. So alone are large problems and handfuls. The widest registers pay where nothing has to leave the first
-  // caches. The choice hangs on nothing but n and the size of the batch: an item's bits change
-  // neither with the number of threads nor with its neighbours, and below kAloneFromFew not with
-  // the batch.
+  // slower. So alone are large problems and handfuls. The widest registers pay where nothing has to
+  // leave the first caches. The choice hangs on nothing but n and the size of the batch: an item's
+  // bits change neither with the number of threads nor with its neighbours, and below kAloneFromFew
+  // not with the batch.
   const QpLayout<Task>& pick(int n, std::int64_t count) const {
     const bool handful = n >= kAloneFromFew && 2 * count <= packed.lanes;
     if (n >= (packed.lanes > 4 ? kSingleAloneFrom : kAloneFrom) || handful) return alone;
