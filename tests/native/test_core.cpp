@@ -423,17 +423,17 @@ double butterfly(const double* v, int lane, int offset) {
 
 // Two teams at a time take the items of a problem, each with a workspace of exactly the size asked
 // for: all of it in "fast" memory, the factor alone, or none.
-enum class Place { kFast, kFactor, kSlow };
-constexpr Place kPlaces[] = {Place::kFast, Place::kFactor, Place::kSlow};
+enum class Memory { kFast, kFactor, kSlow };
+constexpr Memory kPlaces[] = {Memory::kFast, Memory::kFactor, Memory::kSlow};
 
 template <class Body>
-void on_workers(const QpProblem<double>& problem, int lanes, Place place, const Body& body) {
+void on_workers(const QpProblem<double>& problem, int lanes, Memory place, const Body& body) {
   std::atomic<std::int64_t> taken{0};
   const QpDims dims = dims_of(problem);
   const auto work_through = [&] {
     const std::size_t all = qp_work_scalars<double>(dims), factor = qp_factor_scalars(dims);
-    std::vector<double> fast(place == Place::kFast ? all : place == Place::kFactor ? factor : 0);
-    std::vector<double> slow(place == Place::kFast ? 0 : all);
+    std::vector<double> fast(place == Memory::kFast ? all : place == Memory::kFactor ? factor : 0);
+    std::vector<double> slow(place == Memory::kFast ? 0 : all);
     ThreadTeam team(lanes);
     team.run([&](const auto& group) {
       QpWork<double> work;
@@ -545,7 +545,7 @@ KernelResults run_alone(const RandomQp& qp, int sides) {
   });
 }
 
-KernelResults run_workers(const RandomQp& qp, int sides, int lanes, Place place) {
+KernelResults run_workers(const RandomQp& qp, int sides, int lanes, Memory place) {
   return run_kernels(qp, sides, [&](const QpProblem<double>& problem, const auto& body) {
     on_workers(problem, lanes, place, body);
   });
@@ -657,11 +657,11 @@ LPGD_TEST(workers_that_share_a_counter_solve_as_one_does) {
     for (const std::int32_t status : alone.solution.status) CHECK(status == kQpOk);
     for (const std::int32_t status : alone.direction.status) CHECK(status == kQpGradientOk);
     for (const int lanes : {1, 2, 32}) {
-      const KernelResults fast = run_workers(qp, kQpBoth, lanes, Place::kFast);
+      const KernelResults fast = run_workers(qp, kQpBoth, lanes, Memory::kFast);
       expect_near(fast, alone, 1);
       if (lanes == 32) continue;
       // where the workspace is, and who took what, is no part of the result
-      for (const Place place : kPlaces)
+      for (const Memory place : kPlaces)
         expect_near(run_workers(qp, kQpBoth, lanes, place), fast, 0);
     }
   }
@@ -669,7 +669,7 @@ LPGD_TEST(workers_that_share_a_counter_solve_as_one_does) {
 
 LPGD_TEST(three_warps_solve_as_one_lane_does) {
   const RandomQp qp(2, 5, 4, 2, true, true, 3);
-  expect_near(run_workers(qp, kQpLower, 96, Place::kFactor), run_alone(qp, kQpLower), 1);
+  expect_near(run_workers(qp, kQpLower, 96, Memory::kFactor), run_alone(qp, kQpLower), 1);
 }
 
 LPGD_TEST(outer_sums_are_the_formula_on_any_lanes) {
