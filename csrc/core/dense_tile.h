@@ -41,8 +41,11 @@ LPGD_HOST_TOO constexpr int row_stride(int count, int width) {
 // and loads are what a tile waits for.
 template <class S>
 LPGD_INLINE void hold(S& value) {
-#if !defined(__CUDACC__) && defined(__x86_64__)
-  if constexpr (ScalarTraits<S>::lanes > 1) asm("" : "+v"(value.v));
+#if !defined(__CUDACC__) && defined(__AVX2__)
+  constexpr std::size_t kRegister = sizeof(Wide<RealOf<S>>);
+  if constexpr (ScalarTraits<S>::lanes > 1 && sizeof(S) <= kRegister) asm("" : "+v"(value.v));
+#else
+  (void)value;
 #endif
 }
 
