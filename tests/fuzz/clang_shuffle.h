@@ -9,4 +9,13 @@ __attribute__((always_inline)) inline Values __builtin_shuffle(Values values, Pl
     out[lane] = values[places[lane]];
   return out;
 }
+template <class Values, class Places>
+__attribute__((always_inline)) inline Values __builtin_shuffle(Values low, Values high,
+                                                               Places places) {
+  constexpr int kLanes = static_cast<int>(sizeof(Places) / sizeof(places[0]));
+  Values out;
+  for (int lane = 0; lane < kLanes; ++lane)
+    out[lane] = places[lane] < kLanes ? low[places[lane]] : high[places[lane] - kLanes];
+  return out;
+}
 #endif
