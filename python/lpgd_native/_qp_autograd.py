@@ -15,7 +15,6 @@ from lpgd_native._qp_checks import DATA_RANKS
 from lpgd_native._qp_forward import implicit_tangents, lpgd_tangents, tau_of
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
 from lpgd_native._qp_ops import IMPLICIT_RANKS, POINT_RANKS
-from lpgd_native._strategies.base import filled
 from lpgd_native._warning import warn
 from lpgd_native.gradients import LPGD, AutoTau
 from lpgd_native.status import fallbacks_in
@@ -144,8 +143,7 @@ def _vector_jacobian(*args: Any) -> tuple[Tensor, ...]:
         x, grads = tensors[8], tensors[14:]
         tau = tau_of(strategy, tensors[1], x.shape[0], grads, (1,) * 5)
         if isinstance(strategy.tau, float) and not strategy.relative:
-            sum_of = strategy.rho + strategy.rho_over_tau * strategy.tau
-            rho = filled(tau, tau.shape, sum_of, "gradient: rho")
+            rho = torch.full_like(tau, strategy.rho + strategy.rho_over_tau * strategy.tau)
         else:
             rho = strategy.rho + strategy.rho_over_tau * tau
         sides = _SIDES[strategy.envelope]

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from lpgd_native._qp_checks import DATA_RANKS
 from lpgd_native._qp_methods import METHODS, NO_POINT, Options
-from lpgd_native._strategies.base import filled
 from lpgd_native.gradients import LPGD
 
 __all__ = ["implicit_tangents", "lpgd_tangents", "relative_tau", "tau_of"]
@@ -50,7 +49,7 @@ def tau_of(strategy: LPGD, q: Tensor, count: int, parts: _Tensors, ranks: Sequen
         tau = tau if len(tau) == count else tau.repeat(count // len(tau))
     else:
         assert not isinstance(strategy.tau, str)
-        tau = filled(q, (count,), strategy.tau)
+        tau = q.new_full((count,), strategy.tau)
     return relative_tau(tau, parts, ranks) if strategy.relative else tau
 
 
