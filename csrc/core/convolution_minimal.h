@@ -191,13 +191,7 @@ template <int R, int C, class V, class T>
 LPGD_INLINE void store_lane_sums(const V (&sums)[R][C], T* out) {
   constexpr int W = ScalarTraits<V>::lanes;
   LPGD_UNROLL
-  for (int first = 0; first < R * C; first += W) {
-    V v[W];
-    LPGD_UNROLL
-    for (int i = 0; i < W; ++i)
-      v[i] = first + i < R * C ? sums[(first + i) / C][(first + i) % C] : V(T(0));
-    store(out + first, lane_sums(v));
-  }
+  for (int first = 0; first < R * C; first += W) store(out + first, lane_sums(sums, first));
 }
 
 // The products of all channels of d with all of x, summed over the tiles of a group, by point and

@@ -101,12 +101,8 @@ LPGD_INLINE void add_lane_sums(const V (&sums)[R][C], S (&acc)[R][C]) {
   constexpr int W = ScalarTraits<V>::lanes;
   LPGD_UNROLL
   for (int first = 0; first < R * C; first += W) {
-    V v[W];
-    LPGD_UNROLL
-    for (int i = 0; i < W; ++i)
-      v[i] = first + i < R * C ? sums[(first + i) / C][(first + i) % C] : V(S(0));
     S out[W];
-    store(out, lane_sums(v));
+    store(out, lane_sums(sums, first));
     LPGD_UNROLL
     for (int i = 0; i < W; ++i)
       if (first + i < R * C) acc[(first + i) / C][(first + i) % C] += out[i];

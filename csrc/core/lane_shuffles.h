@@ -87,6 +87,17 @@ LPGD_INLINE V lane_sums(V (&v)[ScalarTraits<V>::lanes]) {
   return v[0];
 }
 
+// The same for the registers from `first` on in an array, row by row, zeros beyond it.
+template <int R, int C, class V>
+LPGD_INLINE V lane_sums(const V (&sums)[R][C], int first) {
+  constexpr int W = ScalarTraits<V>::lanes;
+  V v[W];
+  LPGD_UNROLL
+  for (int i = 0; i < W; ++i)
+    v[i] = first + i < R * C ? sums[(first + i) / C][(first + i) % C] : V(RealOf<V>(0));
+  return lane_sums(v);
+}
+
 // Four registers in a row by places modulo four, and back.
 template <class S>
 LPGD_INLINE void split_by_four(const S (&row)[4], S (&phase)[4]) {
