@@ -96,3 +96,8 @@ def test_a_training_killed_many_times():
 @pytest.mark.slow
 def test_the_command_line_writes_in_its_folder_alone():
     assert "deconvolution.md" in files.strays(*files.HOSTILE)
+
+
+@pytest.mark.slow
+def test_the_demo_writes_in_its_folder_alone():
+    assert "portfolio.json" in files.strays("demo", "--quick")

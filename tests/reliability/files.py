@@ -108,6 +108,11 @@ _WATCHED = """
     quiet = ("/dev/", "/proc/", "/sys/")
     caches = tuple(os.environ[k] for k in ("MPLCONFIGDIR", "TMPDIR"))  # of other packages
 
+    def placed(path, folder):
+        if folder < 0 or isinstance(path, int):
+            return path
+        return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))
+
     def watch(event, arguments):
         paths = []
         if event == "open" and isinstance(arguments[0], (str, bytes)):
@@ -115,10 +120,14 @@ _WATCHED = """
             writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
             if (mode and set(mode) & set("wax+")) or (isinstance(flags, int) and flags & writes):
                 paths = [arguments[0]]
-        elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
+        elif event == "os.truncate":
             paths = [arguments[0]]
-        elif event in ("os.rename", "os.link", "os.symlink"):
-            paths = list(arguments[:2])
+        elif event in ("os.mkdir", "os.remove", "os.rmdir"):  # the last: dir_fd, -1 if none
+            paths = [placed(arguments[0], arguments[-1])]
+        elif event in ("os.rename", "os.link"):
+            paths = [placed(*pair) for pair in zip(arguments[:2], arguments[2:])]
+        elif event == "os.symlink":
+            paths = [placed(arguments[1], arguments[2])]
         for path in paths:
             full = str(Path(os.fsdecode(path)).resolve())
             if not (full.startswith((str(out), *quiet, *caches)) or "__pycache__" in full):
