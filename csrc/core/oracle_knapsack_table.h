@@ -133,8 +133,10 @@ LPGD_HOST_TOO std::int64_t knapsack_states(std::int64_t dims, const double* capa
   return count;
 }
 
+// The conversion has no meaning beyond its bounds, infinities included.
 LPGD_HOST_TOO bool is_whole(double weight) {
-  return weight <= 9e15 && static_cast<double>(static_cast<std::int64_t>(weight)) == weight;
+  return 0 <= weight && weight <= 9e15 &&
+         static_cast<double>(static_cast<std::int64_t>(weight)) == weight;
 }
 
 LPGD_END_NAMESPACE
