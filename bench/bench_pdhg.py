@@ -8,7 +8,8 @@ One LP of 1e5 nonzeros, and 64 of 1e4 that share their pattern. Every answer is 
 time counts: objective within ten times its tolerance of the optimum (known by construction, or the
 dual simplex's), constraints met as far. Seconds of one solve; HiGHS solves a batch item by item and
 stops at --limit seconds (shown as "> limit"; a batch is then timed on its first items and scaled).
-Items that ours reports as not solved within its steps are in the time, and counted beside it.
+Items that ours reports as not solved within its steps are in the time, and counted beside it. The
+steps of a backward pass are those of its two re-solves, from the solution.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import highspy
 import numpy as np
@@ -32,6 +34,8 @@ import lpgd_native
 from lpgd_native import LPGD, Status, solve_lp
 
 warnings.filterwarnings("ignore", "Sparse ")
+
+TAU = 0.1  # of LPGD: how far the costs are moved, in the Euclidean norm
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,11 @@ def random_lp(n: int, m: int, nnz: int, count: int) -> Batch:
 
 
 def ours(
-    batch: Batch, eps: float, device: str, backward: bool = False
-) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
-    """A call that returns x [B, n] and whether it is said to be a solution [B]."""
+    batch: Batch, eps: float, device: str, backward: bool = False, counting: bool = False
+) -> Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """A call that returns x [B, n], whether it is said to be a solution [B], and the steps [B]; of
+    the backward pass the steps are those of its re-solves, both sides together.
+    """
     crow, col = (
         torch.as_tensor(v, dtype=torch.int64) for v in (batch.matrix.indptr, batch.matrix.indices)
     )
@@ -109,13 +115,22 @@ def ours(
     ub = lb + batch.top if math.isfinite(batch.top) else None
     weights = torch.linspace(-1, 1, c.shape[-1], dtype=torch.float64, device=device)
 
-    def run() -> tuple[np.ndarray, np.ndarray]:
-        solution = solve_lp(c, **rows, lb=lb, ub=ub, eps=eps, gradient=LPGD(0.1, relative=True))
+    def solved(costs: torch.Tensor, **options: Any) -> lpgd_native.QPSolution:
+        return solve_lp(costs, **rows, lb=lb, ub=ub, eps=eps, **options)
+
+    def run() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        solution = solved(c, gradient=LPGD(TAU, relative=True))
         if backward:
             torch.autograd.grad((solution.x * weights).sum(), c)
         devices.finish(device)
-        solved = solution.status == Status.OK
-        return solution.x.detach().cpu().numpy(), solved.cpu().numpy()
+        steps = solution.iterations
+        if backward and counting:  # what the backward pass does, for its steps
+            move = TAU * weights / weights.norm()
+            with torch.no_grad():
+                sides = [solved(c + sign * move, warm_start=solution) for sign in (-1, 1)]
+            steps = sides[0].iterations + sides[1].iterations
+        ok = solution.status == Status.OK
+        return tuple(part.detach().cpu().numpy() for part in (solution.x, ok, steps))
 
     return run
 
@@ -188,7 +203,7 @@ def bench(
             if optimum is None and len(x) == count:
                 optimum = np.einsum("bn,bn->b", batch.c, x)
             if len(x) == 0:
-                cells.append((name, f"> {limit:g}", "", ""))
+                cells.append((name, f"> {limit:g}", "", "", ""))
                 continue
             whole = spent * count / len(x)
             shown = f"{whole:.3g}" + ("" if len(x) == count else f" ({len(x)} of {count} timed)")
@@ -196,11 +211,11 @@ def bench(
                 optimum = np.full(count, math.nan)
                 optimum[: len(x)] = np.einsum("bn,bn->b", batch.c[: len(x)], x)
             off, violation = errors(batch, x, optimum)
-            cells.append((name, shown, f"{off:.1e}", f"{violation:.1e}"))
+            cells.append((name, shown, "", f"{off:.1e}", f"{violation:.1e}"))
     for eps in (1e-4, 1e-6):
         run = ours(batch, eps, device)
         begin = time.perf_counter()
-        x, solved = run()
+        x, solved, steps = run()
         spent = time.perf_counter() - begin
         known = int(np.isfinite(optimum).sum()) if optimum is not None else 0
         off, violation = errors(batch, x[:known], optimum if known else np.zeros(count), solved)
@@ -210,11 +225,15 @@ def bench(
         begin = time.perf_counter()
         both()
         with_gradient = time.perf_counter() - begin
+        resolves = ours(batch, eps, device, backward=True, counting=True)()[2]
         shown = f"{spent:.3g}"
         if not solved.all():
             shown += f" ({int(solved.sum())} of {count} solved)"
-        cells.append((f'method="pdhg" {eps:g}', shown, f"{off:.1e}", f"{violation:.1e}"))
-        cells.append((f'method="pdhg" {eps:g}, and backward', f"{with_gradient:.3g}", "", ""))
+        name = f'method="pdhg" {eps:g}'
+        cells.append((name, shown, f"{steps.mean():.0f}", f"{off:.1e}", f"{violation:.1e}"))
+        cells.append(
+            (f"{name}, and backward", f"{with_gradient:.3g}", f"+ {resolves.mean():.0f}", "", "")
+        )
     for cell in cells:
         log("| " + " | ".join((label, *cell)) + " |")
 
@@ -236,8 +255,8 @@ def main(argv: list[str] | None = None) -> int:
         f"lpgd_native {lpgd_native.build_info()['version']}, highspy {highspy.Highs().version()}, "
         f"torch {torch.__version__}, {options.threads} threads, {platform.machine()}\n"
     )
-    print("| problem | solver | seconds | error of c'x | violation |")
-    print("| --- | --- | ---: | ---: | ---: |")
+    print("| problem | solver | seconds | steps, mean | error of c'x | violation |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
     if options.quick:
         batches = [
             transport(8, 1),
@@ -259,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def log(text: str) -> None:
         print(text, flush=True)
-        names = ("problem", "solver", "seconds", "error", "violation")
+        names = ("problem", "solver", "seconds", "steps", "error", "violation")
         rows.append(dict(zip(names, text.strip("| ").split(" | "), strict=False)))
 
     for batch in batches:
