@@ -26,9 +26,14 @@ LPGD_HD void store_report(const Group& g, const QpLanes<S, Src>& lanes, int used
     if (report.iterations)
       report.iterations[slot] = static_cast<std::int32_t>(get_lane(out.iterations, l));
     if (report.residuals) {
-      report.residuals[3 * slot] = static_cast<Src>(get_lane(out.measure.primal, l));
-      report.residuals[3 * slot + 1] = static_cast<Src>(get_lane(out.measure.dual, l));
-      report.residuals[3 * slot + 2] = static_cast<Src>(get_lane(out.measure.gap, l));
+      // Between objectives beyond their type's range there is no difference: it is infinite.
+      const auto put = [&](int place, RealOf<S> value) {
+        if (!(value == value)) value = __builtin_inf();
+        report.residuals[3 * slot + place] = static_cast<Src>(value);
+      };
+      put(0, get_lane(out.measure.primal, l));
+      put(1, get_lane(out.measure.dual, l));
+      put(2, get_lane(out.measure.gap, l));
     }
   }
 }

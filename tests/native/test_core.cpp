@@ -581,6 +581,23 @@ LPGD_TEST(units_of_single_variables_are_the_same_on_any_lanes) {
   }
 }
 
+// Two objectives beyond their type's range differ by inf - inf
+LPGD_TEST(a_residual_that_is_no_number_is_reported_as_infinite) {
+  const double nan = std::nan("");
+  QpOutcome<double> out{};
+  out.measure.primal = 0.5;
+  out.measure.dual = out.measure.gap = nan;
+  double residuals[3] = {-1, -1, -1};
+  std::int32_t status = -1;
+  QpReport<double> report{};
+  report.status = &status;
+  report.residuals = residuals;
+  const auto lanes = lanes_of<double, double>(nullptr, 0, 1);
+  store_report(SerialGroup{}, lanes, 1, less(0.0, 1.0), out, report);
+  CHECK(status == kQpOk && residuals[0] == 0.5);
+  CHECK(std::isinf(residuals[1]) && std::isinf(residuals[2]));
+}
+
 }  // namespace
 
 LPGD_TEST(reductions_of_host_threads_are_in_the_order_of_a_gpu) {
