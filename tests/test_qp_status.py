@@ -339,3 +339,15 @@ def test_gradients_of_failed_items_are_zero_and_stay_with_them():
             for name, grad, expected in zip(NAMES, grads, right, strict=True):
                 assert torch.equal(grad[:4], expected), (kind, name)
                 assert not grad[4].any(), (kind, name, strategy)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bounds_that_cross_by_next_to_nothing_have_a_finite_certificate(dtype):
+    least = torch.full((2, 1), torch.finfo(dtype).smallest_normal / 8, dtype=dtype)  # subnormal
+    solution = solve_qp(
+        torch.ones(1, 1, dtype=dtype), torch.zeros(2, 1, dtype=dtype), lb=least, ub=0.0
+    )
+    assert (solution.status == Status.PRIMAL_INFEASIBLE).all()
+    assert solution.z_lb.isfinite().all()
+    assert (solution.z_lb > 0).all()
+    assert torch.equal(solution.z_lb, solution.z_ub)

@@ -135,8 +135,9 @@ LPGD_HD void normalise_rays(const Group& g, QpWork<S>& work, S status) {
   const int n = work.dims.n, M = work.dims.slots();
   const S unit = *work.cost_scale / (*work.x_scale * *work.x_scale);
   const S along_z = dot(g, work.d, work.z, M), along_x = dot(g, work.q, work.x, n);
-  const S scale_z = unit / select(less(along_z, S(0)), -along_z, S(1));
-  const S scale_x = unit / select(less(along_x, S(0)), -along_x, S(1));
+  const S tiny = S(Precision<RealOf<S>>::tiny);  // below, a certificate of 1 is beyond the type
+  const S scale_z = unit / select(less(along_z, S(0)), max_of(-along_z, tiny), S(1));
+  const S scale_x = unit / select(less(along_x, S(0)), max_of(-along_x, tiny), S(1));
   LPGD_FOR (g, j, n) work.x[j] = select(dual, scale_x * work.x[j], work.x[j]);
   LPGD_FOR (g, i, M) work.z[i] = select(primal, scale_z * work.z[i], work.z[i]);
   g.sync();
@@ -156,10 +157,11 @@ LPGD_HD void crossed_certificate(const Group& g, QpWork<S>& work, MaskOf<S> cros
   S count = S(0);
   LPGD_FOR (g, j, dims.n) count += indicator<S>(less(S(0), overlap(j)));
   count = g.sum(count);
+  const S tiny = S(Precision<RealOf<S>>::tiny);  // as above
   LPGD_FOR (g, j, dims.n) {
     const S gap = overlap(j);
     const auto here = mask_and(crossed, less(S(0), gap));
-    const S weight = select(here, S(1) / (count * select(here, gap, S(1))), S(0));
+    const S weight = select(here, S(1) / (count * select(here, max_of(gap, tiny), S(1))), S(0));
     work.z[lb0 + j] = select(here, weight, work.z[lb0 + j]);
     work.z[ub0 + j] = select(here, weight, work.z[ub0 + j]);
   }

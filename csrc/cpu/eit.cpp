@@ -2,22 +2,11 @@
 #include "cpu/eit.h"
 
 #include "core/eit.h"
-#include "core/pack.h"
+#include "cpu/lanes.h"
 
 LPGD_BEGIN_NAMESPACE
 
 namespace {
-
-// As for the dense solver (cpu/qp.cpp): the x86-64 baseline has no blends.
-#if defined(__AVX512F__)
-using Lanes = Pack<double, 8>;
-#elif defined(__AVX2__)
-using Lanes = Pack<double, 4>;
-#elif defined(__ARM_NEON)
-using Lanes = Pack<double, 2>;
-#else
-using Lanes = double;
-#endif
 
 template <class S, class T>
 std::size_t workspace_bytes(const EitTask<T>& task) {
@@ -35,7 +24,8 @@ void run(const EitTask<T>& task, std::int64_t pack, void* workspace) {
 
 template <class T>
 constexpr EitKernelsOf<T> table() {
-  return {{ScalarTraits<Lanes>::lanes, workspace_bytes<Lanes, T>, run<Lanes, T>},
+  using P = Lanes<double>;  // whatever T is
+  return {{ScalarTraits<P>::lanes, workspace_bytes<P, T>, run<P, T>},
           {1, workspace_bytes<double, T>, run<double, T>}};
 }
 

@@ -1,27 +1,12 @@
 // Compiled once per instruction set: a register of problems at a time.
 #include "cpu/pdhg.h"
 
-#include "core/pack.h"
 #include "core/pdhg.h"
+#include "cpu/lanes.h"
 
 LPGD_BEGIN_NAMESPACE
 
 namespace {
-
-// As for the dense solver (cpu/qp.cpp): the x86-64 baseline has no blends.
-#if defined(__AVX512F__)
-template <class T>
-using Lanes = Pack<T, 64 / static_cast<int>(sizeof(T))>;
-#elif defined(__AVX2__)
-template <class T>
-using Lanes = Pack<T, 32 / static_cast<int>(sizeof(T))>;
-#elif defined(__ARM_NEON)
-template <class T>
-using Lanes = Pack<T, 16 / static_cast<int>(sizeof(T))>;
-#else
-template <class T>
-using Lanes = T;
-#endif
 
 template <class S, class T>
 std::size_t workspace_bytes(const PdhgTask<T>& task) {

@@ -4,33 +4,19 @@
 #include <cstring>
 
 #include "core/outer.h"
-#include "core/pack.h"
 #include "core/qp.h"
 #include "core/qp_combine.h"
+#include "cpu/lanes.h"
 
 LPGD_BEGIN_NAMESPACE
 
 namespace {
 
-// The problems that a register of so many bytes holds. The x86-64 baseline works on one problem at
-// a time: it has no blend instruction, and GCC 12 crashes on selects of 64-bit lanes without one.
-#if defined(__AVX2__) || defined(__ARM_NEON)
-template <class T, int Bytes>
-using Lanes = Pack<T, Bytes / static_cast<int>(sizeof(T))>;
-#else
-template <class T, int Bytes>
-using Lanes = T;
-#endif
-
 // Packs of eight doubles outgrow the caches earlier than packs of four, and some processors do two
 // multiply-adds of 32 bytes at a time or one of 64: the wider ones are for small problems.
-#if defined(__AVX512F__)
-constexpr int kRegister = 32, kWideRegister = 64;
-#elif defined(__AVX2__)
-constexpr int kRegister = 32, kWideRegister = 32;
-#else
-constexpr int kRegister = 16, kWideRegister = 16;
-#endif
+constexpr int kWideRegister = kRegisterBytes;
+constexpr int kRegister = kRegisterBytes < 32 ? kRegisterBytes : 32;
+constexpr int kRowRegister = kRegister > 16 ? kRegister : 16;  // along a row nothing is blended
 
 // A layout: the scalar that problems are solved in and the group that walks the loops.
 template <class Number, class Walk>
@@ -43,7 +29,7 @@ struct Layout {
 template <class T, int Bytes>
 using Packed = Layout<Lanes<T, Bytes>, SerialGroup>;
 template <class T>
-using OneByOne = Layout<T, VectorGroup<kRegister>>;
+using OneByOne = Layout<T, VectorGroup<kRowRegister>>;
 
 template <class L, class Task>
 std::size_t workspace_bytes(const Task& task) {
