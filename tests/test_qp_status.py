@@ -351,3 +351,15 @@ def test_bounds_that_cross_by_next_to_nothing_have_a_finite_certificate(dtype):
     assert solution.z_lb.isfinite().all()
     assert (solution.z_lb > 0).all()
     assert torch.equal(solution.z_lb, solution.z_ub)
+
+
+def test_a_neighbour_of_other_units_does_not_scale_the_rows_of_an_item():
+    """A row of subnormal numbers, which one scaling does not bring to 1."""
+    q = torch.tensor([[1.0, 1.0], [-4.0, 1.0]])
+    P = torch.tensor([[[1.0, 0.0], [0.0, torch.nan]], [[64.0, 51.0], [51.0, 45.0]]])
+    A, b = torch.full((1, 2), 1.4e-45), torch.zeros(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        both, alone = solve_qp(P, q, A=A, b=b), solve_qp(P[1:], q[1:], A=A, b=b)
+    assert both.status.tolist() == [Status.NUMERICAL_ERROR, Status.OK]
+    assert torch.equal(both.x[1:], alone.x)

@@ -19,6 +19,9 @@ constexpr int kColumnRounds = 3;
 constexpr double kLeastSeen = 1e-7;  // scaled; a variable below it may be 0
 template <class T>
 constexpr T kLargestColumnScale = T(sizeof(T) == 8 ? 0x1p60 : 0x1p20);
+// That of one scaling by inverse_power_of_two: another one on top could be infinite.
+template <class T>
+constexpr T kLargestRowScale = T(sizeof(T) == 8 ? 0x1p499 : 0x1p60);
 
 // The size of each column: of its largest entry in the scaled rows, or of the root of its entry on
 // P's diagonal, relative to the largest. P is semidefinite, so that the diagonal bounds the rest.
@@ -37,12 +40,15 @@ LPGD_HD void column_sizes(const Group& g, const QpWork<S>& work, S* sizes) {
   g.sync();
 }
 
-// Columns by 1 / sizes in `lanes`, then rows again so that their largest entries are in [1, 2).
+// Columns by 1 / sizes in `lanes`, then their rows again so that the largest entries are in [1, 2).
+// The other lanes are multiplied by 1: they have the numbers that they have without these
+// neighbours.
 template <class S, class Group>
 LPGD_HD void scale_once(const Group& g, QpWork<S>& work, MaskOf<S> lanes, S* sizes) {
   const QpDims& dims = work.dims;
   const int n = dims.n, ld = dims.stride_rows();
   const S most = S(kLargestColumnScale<RealOf<S>>);
+  const S most_rows = S(kLargestRowScale<RealOf<S>>);
   LPGD_FOR (g, j, n) {
     const S before = work.column_scale[j];
     const S wanted = select(lanes, before * inverse_power_of_two(sizes[j]), before);
@@ -58,9 +64,12 @@ LPGD_HD void scale_once(const Group& g, QpWork<S>& work, MaskOf<S> lanes, S* siz
       entry = sizes[j] * entry;
       largest = max_of(largest, abs_of(entry));
     }
-    const S scale = inverse_power_of_two(largest);
+    const S before = work.slot_scale[i];
+    const S wanted = select(lanes, before * inverse_power_of_two(largest), before);
+    const S held = max_of(S(1) / most_rows, min_of(wanted, most_rows));
+    const S scale = held / before;
     for (int j = 0; j < n; ++j) work.Rt[j * ld + i] = scale * work.Rt[j * ld + i];
-    work.slot_scale[i] = scale * work.slot_scale[i];
+    work.slot_scale[i] = held;
   }
   S diagonal = S(0);
   if (dims.quadratic)
