@@ -322,6 +322,18 @@ def test_any_batch_dimensions_and_dtypes(disc):
     assert disc.float().coefficients.dtype == torch.float64
 
 
+def test_voltages_beyond_their_type_are_marked():
+    """F(c sigma) = F(sigma) / c: a conductivity of 1e-42 gives voltages beyond 1e38."""
+    operator = MODELS["point"](validate=False).float()
+    x = torch.ones(3, *operator.domain)
+    x[1] = 1e-42
+    voltages, status = operator.solve(x)
+    assert status.tolist() == [Status.OK, Status.NUMERICAL_ERROR, Status.OK]
+    assert voltages[1].isnan().all()
+    assert torch.equal(voltages[::2], operator(x[::2]))
+    assert operator.double().solve(x.double()).status.tolist() == [Status.OK] * 3
+
+
 def test_a_bad_item_marks_itself_alone():
     operator = MODELS["point"](validate=False)
     x = conductivity(operator, 11)

@@ -45,6 +45,7 @@ class EitSolve {
   // Many lanes read differences of potentials side by side along the links, not the columns.
   static constexpr bool kTurned = Factor::kOwn == 1;
   static constexpr int kWidth = Factor::kWidth, kOwn = Factor::kOwn, kParts = Factor::kParts;
+  static constexpr T kLargest = std::numeric_limits<T>::max();
 
  public:
   // Bytes of the factor, which is read most and may lie in a memory of its own.
@@ -89,11 +90,11 @@ class EitSolve {
   LPGD_HD void run(const Group& group, const EitTask<T>& task, const EitLanes& lanes) {
     const EitMesh& mesh = task.mesh;
     load_links(group, task, lanes, task.weights);
-    const auto good = factor_.factor(group, mesh, link_);
+    auto good = factor_.factor(group, mesh, link_);
+    if (task.voltages || task.target) good = voltages(group, task, lanes, good);
     if (task.status && group.lane() == 0)
       for (int lane = 0; lane < lanes.count; ++lane)
         task.status[lanes.first + lane] = mask_lane(good, lane) ? 0 : 4;
-    if (task.voltages || task.target) voltages(group, task, lanes, good);
     if (task.tangent) load_links(group, task, lanes, task.tangent);
     if (task.gradient) gradient(group, task, lanes, good);
     if (task.moved) moved(group, task, lanes, good);
@@ -157,8 +158,9 @@ class EitSolve {
     group.sync();
   }
 
-  LPGD_HD void voltages(const Group& group, const EitTask<T>& task, const EitLanes& lanes,
-                        MaskOf<S> good) {
+  // Of `good`, those whose voltages are numbers of the caller's type.
+  LPGD_HD MaskOf<S> voltages(const Group& group, const EitTask<T>& task, const EitLanes& lanes,
+                             MaskOf<S> good) {
     const EitMesh& mesh = task.mesh;
     const EitPattern& pattern = task.pattern;
     for (int first = 0; first < pattern.drives; first += kWidth) {
@@ -168,10 +170,16 @@ class EitSolve {
       factor_.electrodes(group, mesh, field_);
       measure(group, task, first, field_, [&](int k, S value) { voltage_[k] = value; });
     }
-    if (!task.voltages) return;
+    S beyond(0.0);
+    LPGD_FOR (group, k, pattern.count)
+      beyond =
+          max_of(beyond, select(less(abs_of(voltage_[k]), S(double(kLargest))), S(0.0), S(1.0)));
+    good = mask_and(good, equal(group.max(beyond), S(0.0)));
+    if (!task.voltages) return good;
     LPGD_FOR (group, k, pattern.count)
       eit_store(lanes, task.voltages, pattern.count, k,
                 select(good, voltage_[k], S(std::numeric_limits<double>::quiet_NaN())));
+    return good;
   }
 
   // The currents sum_k dy_k measure_k of each drive; dy, in place of the voltages, is F - y where

@@ -60,7 +60,8 @@ class EIT(Operator):
             is taken as it is. Networks need it, whose iterates may be negative.
         validate: look at x (default): ValueError with index and value where it is not positive or
             not finite. False, under ``torch.compile`` or ``torch.func``: such an item has status
-            NUMERICAL_ERROR, voltages nan, derivative zero, and no other item is touched.
+            NUMERICAL_ERROR, voltages nan, derivative zero, and no other item is touched. That
+            status and nan are also those of voltages beyond the range of their type (float32).
         method: "sparse", or "dense": batched Cholesky factors of torch; None: sparse where there
             are kernels (CPU, and CUDA where it was built), dense on other devices
 
