@@ -11,6 +11,7 @@ from cases import CASES, NAMES, RANKS, Data, parametrize_cases, random_lp, rando
 from losses import OUTPUTS, gradients, leaves_of, weights_for
 from lpgd_native import LPGD, Implicit, reference, solve_lp, solve_qp
 from oracles import stacked
+from transforms import forward_mode
 
 pytestmark = pytest.mark.on_device
 
@@ -265,3 +266,32 @@ def test_a_broken_upstream_gradient_stays_in_its_item(strategy, bad):
             assert torch.equal(left[others], right[others])
         # what was not a number must not look like one
         assert not torch.isfinite(broken[1][place]).all()
+
+
+@forward_mode
+@pytest.mark.parametrize("recording", [False, True])
+def test_forward_derivatives_need_no_recording(recording):
+    """Without a graph to record the solver is called directly, but not where a tangent comes."""
+    data = random_qp(5, 3, n=4, m=5, p=1)
+    P, q, *rest = data
+    tangent = torch.ones_like(q)
+    with torch.set_grad_enabled(recording), torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(q, tangent)
+        x = solve_qp(P, dual, *rest).x
+        found = torch.autograd.forward_ad.unpack_dual(x).tangent
+    _, expected = torch.func.jvp(lambda q: solve_qp(P, q, *rest).x, (q,), (tangent,))
+    assert torch.equal(found, expected)
+    assert found.abs().amax() > 0
+
+
+def test_nothing_to_record_gives_the_same_point():
+    data = random_qp(6, 3, n=4, m=5, p=1)
+    with torch.no_grad():
+        plain = solve_qp(*data)
+    moving = [None if t is None else t.clone().requires_grad_() for t in data]
+    recorded = solve_qp(*moving)
+    for there, here in zip(plain, recorded, strict=True):
+        assert torch.equal(there, here)
+        assert not there.requires_grad
+    with torch.no_grad():
+        assert not solve_qp(*moving).x.requires_grad

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from lpgd_native._batching import vmap_flattened
 from lpgd_native._interrupt import interruptible
@@ -43,10 +44,21 @@ def solve(
         function = _Solve  # torch.compile refuses Functions with a jvp
     elif torch._C._are_functorch_transforms_active():
         function = _SolveWithJvp
-    else:
+    elif _differentiable(data):
         function = _SolveEager
+    else:  # nothing to record: a Function would still cost as much as a solve of 10 variables
+        return METHODS[options.method].solve(data, start, options)[:8]
     out: tuple[Tensor, ...] = function.apply(*data, *start, options)  # type: ignore[no-untyped-call]
     return out[:8]
+
+
+def _differentiable(data: tuple[Tensor | None, ...]) -> bool:
+    """Whether a derivative of the solution can be asked for, backward or forward."""
+    if torch.is_grad_enabled():
+        for tensor in data:
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return forward_ad._current_level >= 0
 
 
 _RANKS = (*DATA_RANKS, *POINT_RANKS, None)
@@ -272,13 +284,16 @@ def _parameter_gradients(
             continue
         shared = tensor.dim() == rank
         if index == 0:
-            grads[0] = _outer(0.5 * d_x, m_x, 0.5 * m_x, d_x, shared)
+            half = 0.5 * d_x
+            grads[0] = _outer(half, m_x, m_x, half, shared)
         elif index == 2:
             grads[2] = _outer(d_z, m_x, m_z, d_x, shared)
         elif index == 4:
             grads[4] = _outer(d_y, m_x, m_y, d_x, shared)
         else:
-            value = {1: d_x, 3: -d_z, 5: -d_y, 6: d_lb, 7: -d_ub}[index]
+            value = {1: d_x, 3: d_z, 5: d_y, 6: d_lb, 7: d_ub}[index]
+            if index not in (1, 6):
+                value = -value
             if shared:
                 value = value[0] if len(value) == 1 else value.sum(0)
             grads[index] = value

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lpgd_native._qp_checks import check_shapes
+from lpgd_native._qp_checks import DATA_RANKS, check_shapes
 from lpgd_native.gradients import LPGD
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "checked",
     "integral_of",
     "is_number",
+    "known",
     "under_autocast",
 ]
 
@@ -127,32 +129,51 @@ def integral_of(
     return integral
 
 
-# batch shapes of arguments that have passed the checks, by all that the checks look at: a training
-# loop brings the same shapes again and again
-_SEEN: dict[tuple[object, ...], tuple[int, ...]] = {}
+class Known(NamedTuple):
+    """What the checks found out about arguments that passed them."""
+
+    batch: tuple[int, ...]
+    flat: bool  # leading dimensions are what the ops take: none, or one as long as the batch
+
+
+# by all that the checks look at: a training loop brings the same shapes again and again
+_SEEN: dict[tuple[object, ...], Known] = {}
 _MOST_SEEN = 256
+
+
+def _key_of(name: str, given: _Data) -> tuple[object, ...] | None:
+    """All that the checks look at; None where that can't be kept."""
+    if torch.compiler.is_compiling():
+        return None
+    try:
+        return (name, *[t if t is None else (t.shape, t.dtype, t.device, t.layout) for t in given])
+    except AttributeError:  # no tensors
+        return None
+
+
+def known(name: str, given: _Data) -> Known | None:
+    """What is known of such arguments from a call before: dense, float32 or float64, fitting."""
+    key = _key_of(name, given)
+    try:
+        return None if key is None else _SEEN.get(key)
+    except TypeError:  # sizes that are symbols
+        return None
 
 
 def checked(
     name: str, names: tuple[str, ...], given: _Data
 ) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """The arguments with empty blocks made None, and the batch shape."""
-    key = None
-    if not torch.compiler.is_compiling():
-        try:
-            key = (
-                name,
-                *[t if t is None else (t.shape, t.dtype, t.device, t.layout) for t in given],
-            )
-            seen = _SEEN.get(key)
-        except (AttributeError, TypeError):  # no tensors, or sizes that are symbols
-            key = seen = None
-        if seen is not None:
-            return given, seen
     check_tensors(name, names, given)
     data, batch = check_shapes(name, names, given)
+    key = _key_of(name, given)
     if key is not None and all(a is b for a, b in zip(data, given, strict=True)):
         if len(_SEEN) >= _MOST_SEEN:
             _SEEN.clear()
-        _SEEN[key] = batch
+        flat = len(batch) == 1 and all(
+            t is None or t.shape[: t.dim() - rank] in ((), batch)
+            for t, rank in zip(data, DATA_RANKS, strict=True)
+        )
+        with contextlib.suppress(TypeError):  # sizes that are symbols
+            _SEEN[key] = Known(batch, flat)
     return data, batch

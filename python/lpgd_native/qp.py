@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from lpgd_native._qp_tensors import (
     check_tensors,
     checked,
     integral_of,
+    known,
     under_autocast,
 )
 from lpgd_native._qp_warm_start import start_of
@@ -240,15 +241,22 @@ def _solve(
     integrality: Tensor | None = None,
 ) -> QPSolution:
     names = ("P", "c" if name == "solve_lp" else "q", "G", "h", "A", "b", "lb", "ub")
-    given = under_autocast((P, q, G, h, A, b, lb, ub))
+    given: tuple[Tensor | None, ...] = (P, q, G, h, A, b, lb, ub)
+    seen = known(name, given)
+    if seen is None:
+        given = under_autocast(given)
     gradient = program_strategy(name, gradient)
-    sparse = method == "pdhg" or (method == "auto" and any(map(is_sparse, given)))
+    sparse = method == "pdhg" or (method == "auto" and seen is None and any(map(is_sparse, given)))
     if sparse and integrality is None:
         found: SparseSolution = solve_pdhg(name, given, gradient, eps, max_iter, warm_start)
         if throw:
             raise_on_failure(name, found.status, PROGRAM_ADVICE)
         return QPSolution(*found.point, found.status, found.iterations, *found.residuals)
-    data, batch = checked(name, names, given)
+    data: tuple[Any, ...] = given
+    if seen is None:
+        data, batch = checked(name, names, given)
+    else:
+        batch = seen.batch
     check_settings(name, eps, max_iter)
     if gradient is None:
         gradient = Implicit() if P is not None else _LP_GRADIENT
@@ -269,10 +277,14 @@ def _solve(
     eps = DEFAULT_EPS[q.dtype] if eps is None else float(eps)
     max_iter = solver.default_max_iter if max_iter is None else max_iter
 
-    flat = tuple(
-        None if t is None else flatten_batch(t, rank, batch)
-        for t, rank in zip(data, DATA_RANKS, strict=True)
-    )
+    flat: tuple[Tensor | None, ...]
+    if seen is not None and seen.flat:
+        flat = tuple([None if t is None else t.contiguous() for t in data])
+    else:
+        flat = tuple(
+            None if t is None else flatten_batch(t, rank, batch)
+            for t, rank in zip(data, DATA_RANKS, strict=True)
+        )
     start = NO_POINT if warm_start is None else start_of(name, warm_start, data, batch)
     options = Options(name, gradient, eps, max_iter, method, integral)
     *point, status, iterations, residuals = solve(flat, options, start)
