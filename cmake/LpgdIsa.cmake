@@ -40,7 +40,7 @@ function(lpgd_add_isa_kernels target)
   foreach(isa IN LISTS LPGD_ISA_NAMES)
     set(copy ${target}_${isa})
     add_library(${copy} OBJECT ${ARGN})
-    target_include_directories(${copy} PRIVATE csrc)
+    target_include_directories(${copy} PRIVATE ${PROJECT_SOURCE_DIR}/csrc)
     target_compile_definitions(${copy} PRIVATE LPGD_ISA=${isa})
     target_compile_options(${copy} PRIVATE
       $<$<NOT:$<CONFIG:Debug>>:-O3> ${LPGD_KERNEL_FLAGS} ${LPGD_ISA_FLAGS_${isa}})

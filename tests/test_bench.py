@@ -192,6 +192,13 @@ def test_ours_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert file.read_text().startswith("{")
 
 
+def test_parts_of_a_call_are_all_there() -> None:
+    head, line, *rows = _module("parts_qp").one_call(seconds=0.0)
+    assert len(rows) == 8
+    assert {row.count("|") for row in (head, line, *rows)} == {5}
+    assert all(int(time) > 0 for row in rows for time in row.strip("| ").split(" | ")[1:])
+
+
 @pytest.mark.parametrize("name", ["bench_prox", "bench_oracles"])
 def test_tables_go_between_their_marks(name: str) -> None:
     between, marks = _module("marks").between, _module(name).MARKS
