@@ -1,5 +1,5 @@
-// Logistic function and hyperbolic tangent for a number or a register of them, to rounding. Both
-// are made of one expm1, so that neither loses digits near zero or saturation; nan goes through.
+// Logistic function and hyperbolic tangent for a number or a register of them, to rounding. The
+// tangent is made of one e^x - 1, so that it loses no digits near zero; nan goes through.
 #pragma once
 
 #include "scalar.h"
@@ -62,46 +62,52 @@ LPGD_INLINE constexpr T inverse_factorial(int n) {
   return out;
 }
 
-// p r^(degree - 1) + ... + r / 3! + 1 / 2!. A recursion, since its factors must be constants to any
+// 1 / from! + r / (from + 1)! + r^2 / (from + 2)! + ..., pairs of terms by themselves, which
+// shortens the chain of multiply-adds. A recursion, since its factors must be constants to any
 // compiler: nvcc divides them out anew at every call if they are a loop's.
-template <int degree, class S>
-LPGD_INLINE S exp_series(S p, S r) {
-  if constexpr (degree < 2) {
-    return p;
-  } else {
-    constexpr RealOf<S> factor = inverse_factorial<RealOf<S>>(degree);
-    return exp_series<degree - 1>(p * r + S(factor), r);
-  }
+template <int from, class S>
+LPGD_INLINE S exp_series(S r, S square) {
+  using T = RealOf<S>;
+  constexpr T even = inverse_factorial<T>(from), odd = inverse_factorial<T>(from + 1);
+  const S pair = S(odd) * r + S(even);
+  if constexpr (from + 1 >= ExpConstants<T>::degree)
+    return pair;
+  else
+    return exp_series<from + 2>(r, square) * square + pair;
 }
 
-// e^x - 1, relative error a few units in the last place
+// e^x = scale + scale p for x within range, p a few units in the last place
 template <class S>
-LPGD_INLINE S expm1_of(S x) {
+struct Exponential {
+  S scale, p;
+};
+template <class S>
+LPGD_INLINE Exponential<S> exponential(S x) {
   using T = RealOf<S>;
   using K = ExpConstants<T>;
-  // written so that nan stays: comparisons with it are false
-  x = select(less(x, S(K::lowest)), S(K::lowest), x);
-  x = select(less(S(K::highest), x), S(K::highest), x);
   const S t = x * S(T(1.44269504088896340736)) + S(K::rounder);
   const S k = t - S(K::rounder);
   const S r = x - k * S(K::ln2_high) - k * S(K::ln2_low);
-  constexpr T last = inverse_factorial<T>(K::degree);
-  const S p = exp_series<K::degree - 1>(S(last), r) * r * r + r;
-  const S scale = power_of_two_at(t);
-  return scale * p + (scale - S(T(1)));
+  const S square = r * r;
+  return {power_of_two_at(t), exp_series<2>(r, square) * square + r};
 }
 
 template <class S>
 LPGD_INLINE S sigmoid_of(S x) {
   using T = RealOf<S>;
-  return S(T(1)) / (S(T(2)) + expm1_of(-x));
+  using K = ExpConstants<T>;
+  // the other way round nan would be lost: comparisons with it are false
+  const Exponential<S> e = exponential(min_of(S(K::highest), max_of(S(K::lowest), -x)));
+  return S(T(1)) / (e.scale * e.p + (e.scale + S(T(1))));
 }
 
 template <class S>
 LPGD_INLINE S tanh_of(S x) {
   using T = RealOf<S>;
-  const S e = expm1_of(S(T(-2)) * abs_of(x));
-  const S size = -e / (S(T(2)) + e);
+  using K = ExpConstants<T>;
+  const Exponential<S> e = exponential(max_of(S(K::lowest), S(T(-2)) * abs_of(x)));
+  const S below = e.scale * e.p + (e.scale - S(T(1)));  // e^(-2 |x|) - 1
+  const S size = (S(T(0)) - below) / (S(T(2)) + below);
   return select(less(x, S(T(0))), -size, size);
 }
 

@@ -12,23 +12,28 @@ struct Gates {
   S a, b, c, d;  // LSTM i, f, g, o; GRU r, z, n, q
 };
 
-// LSTM: pre-activations to gates, c', h'
+// LSTM: pre-activations to gates, c'
 template <class S>
-LPGD_INLINE void lstm_cell(Gates<S>& gates, S c, S& c_out, S& h_out) {
+LPGD_INLINE void lstm_gates(Gates<S>& gates, S c, S& c_out) {
   gates.a = sigmoid_of(gates.a);
   gates.b = sigmoid_of(gates.b);
   gates.c = tanh_of(gates.c);
   gates.d = sigmoid_of(gates.d);
   c_out = gates.b * c + gates.a * gates.c;
+}
+// and h'
+template <class S>
+LPGD_INLINE void lstm_cell(Gates<S>& gates, S c, S& c_out, S& h_out) {
+  lstm_gates(gates, c, c_out);
   h_out = gates.d * tanh_of(c_out);
 }
 
-// Gradients of the pre-activations and of c, from those of h' and c'.
+// Gradients of the pre-activations and of c, from those of h' and c'; squashed: tanh c'.
 template <class S>
-LPGD_INLINE Gates<S> lstm_cell_backward(const Gates<S>& gates, S c, S c_out, S d_h, S d_c_out,
+LPGD_INLINE Gates<S> lstm_cell_backward(const Gates<S>& gates, S c, S squashed, S d_h, S d_c_out,
                                         S& d_c) {
   using T = RealOf<S>;
-  const S one(T(1)), squashed = tanh_of(c_out);
+  const S one(T(1));
   const S d_cell = d_c_out + d_h * gates.d * (one - squashed * squashed);
   d_c = d_cell * gates.b;
   return {d_cell * gates.c * gates.a * (one - gates.a), d_cell * c * gates.b * (one - gates.b),

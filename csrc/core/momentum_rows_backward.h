@@ -133,8 +133,8 @@ LPGD_INLINE void row_cells_backward(const CoordinateTask<T>& task, int l, std::i
     T direct;
     if constexpr (cell == MomentumCell::kLstm) {
       const T d_c = task.d_c_out == nullptr ? T(0) : task.d_c_out[line];
-      d = lstm_cell_backward(g, task.c[line], work.c_out[l * plane + here + lane], d_h, d_c,
-                             direct);
+      d = lstm_cell_backward(g, task.c[line], tanh_of(work.c_out[l * plane + here + lane]), d_h,
+                             d_c, direct);
       task.d_c[line] = direct;
     } else {
       d = gru_cell_backward(g, task.h[line], d_h, direct);

@@ -125,8 +125,8 @@ LPGD_INLINE void cell_backward_units(const CellBackwardTask<T>& task, std::int64
   Gates<S> out;
   if (task.cell == MomentumCell::kLstm) {
     if (task.d_c_given != nullptr) d_c_out = lanes.get(task.d_c_given + b * H + j);
-    out = lstm_cell_backward(g, lanes.get(task.c + b * H + j), lanes.get(task.c_out + b * H + j),
-                             d_h, d_c_out, d);
+    out = lstm_cell_backward(g, lanes.get(task.c + b * H + j),
+                             tanh_of(lanes.get(task.c_out + b * H + j)), d_h, d_c_out, d);
     lanes.put(task.d_c + b * H + j, d);
   } else {
     out = gru_cell_backward(g, lanes.get(task.h + b * H + j), d_h, d);

@@ -3,8 +3,26 @@
 #pragma once
 
 #include "scalar.h"
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 LPGD_BEGIN_NAMESPACE
+
+#if defined(__AVX512F__)
+// For AVX-512 GCC makes a comparison and a blend of what is one instruction, for nan and zeros too:
+// the second number, unless the first is smaller (larger).
+namespace detail {
+LPGD_INLINE __m512d smaller(__m512d a, __m512d b) { return _mm512_maskz_min_pd(0xff, a, b); }
+LPGD_INLINE __m512 smaller(__m512 a, __m512 b) { return _mm512_maskz_min_ps(0xffff, a, b); }
+LPGD_INLINE __m256d smaller(__m256d a, __m256d b) { return _mm256_min_pd(a, b); }
+LPGD_INLINE __m256 smaller(__m256 a, __m256 b) { return _mm256_min_ps(a, b); }
+LPGD_INLINE __m512d larger(__m512d a, __m512d b) { return _mm512_maskz_max_pd(0xff, a, b); }
+LPGD_INLINE __m512 larger(__m512 a, __m512 b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+LPGD_INLINE __m256d larger(__m256d a, __m256d b) { return _mm256_max_pd(a, b); }
+LPGD_INLINE __m256 larger(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
+}  // namespace detail
+#endif
 
 template <class T>
 struct LaneInt;
@@ -92,8 +110,18 @@ LPGD_PACK bool mask_lane(PackMask<T, W> a, int lane) { return a.v[lane] != 0; }
 LPGD_PACK Pack<T, W> select(PackMask<T, W> mask, Pack<T, W> yes, Pack<T, W> no) {
   return Pack<T, W>::wrap(mask.v ? yes.v : no.v);
 }
-LPGD_PACK Pack<T, W> min_of(Pack<T, W> a, Pack<T, W> b) { return select(less(a, b), a, b); }
-LPGD_PACK Pack<T, W> max_of(Pack<T, W> a, Pack<T, W> b) { return select(less(b, a), a, b); }
+LPGD_PACK Pack<T, W> min_of(Pack<T, W> a, Pack<T, W> b) {
+#if defined(__AVX512F__)
+  if constexpr (W * sizeof(T) >= 32) return Pack<T, W>::wrap(detail::smaller(a.v, b.v));
+#endif
+  return select(less(a, b), a, b);
+}
+LPGD_PACK Pack<T, W> max_of(Pack<T, W> a, Pack<T, W> b) {
+#if defined(__AVX512F__)
+  if constexpr (W * sizeof(T) >= 32) return Pack<T, W>::wrap(detail::larger(a.v, b.v));
+#endif
+  return select(less(b, a), a, b);
+}
 LPGD_PACK Pack<T, W> abs_of(Pack<T, W> a) { return max_of(a, -a); }
 LPGD_PACK T get_lane(const Pack<T, W>& a, int lane) { return a.v[lane]; }
 LPGD_PACK void set_lane(Pack<T, W>& a, int lane, T value) { a.v[lane] = value; }

@@ -1,7 +1,7 @@
 // Compiled once per instruction set: registers along units (dense form) or rows (per coordinate).
 #include "cpu/momentum.h"
 
-#include "core/momentum_coordinate.h"
+#include "core/momentum_coordinate_backward.h"
 #include "core/momentum_dense.h"
 #include "core/momentum_units.h"
 

@@ -6,7 +6,7 @@
 
 #include "check.h"
 #include "core/convolution.h"
-#include "core/momentum_coordinate.h"
+#include "core/momentum_coordinate_backward.h"
 #include "core/momentum_dense.h"
 #include "core/momentum_units.h"
 

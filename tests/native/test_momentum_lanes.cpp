@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "check.h"
-#include "core/momentum_coordinate.h"
+#include "core/momentum_coordinate_backward.h"
 #include "core/momentum_dense.h"
 #include "core/momentum_rows.h"
 #include "core/momentum_rows_backward.h"

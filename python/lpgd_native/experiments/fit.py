@@ -78,8 +78,9 @@ def fit(
         best, best_step, seconds of training, curve (step, training loss, validation error).
     """
     # fused: the networks are many small tensors, over which a loop in Python takes longer than Adam
+    parameters = list(network.parameters())
     optimizer = torch.optim.Adam(
-        network.parameters(), lr=settings.learning_rate, betas=settings.betas, fused=True
+        parameters, lr=settings.learning_rate, betas=settings.betas, fused=True
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     kept = {k: v.clone() for k, v in network.state_dict().items()}
@@ -111,7 +112,7 @@ def fit(
         loss = loss_of(state["step"])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), settings.clip, foreach=True)
+        nn.utils.clip_grad_norm_(parameters, settings.clip, foreach=True)
         optimizer.step()
         schedule.step()
         state["loss"] += float(loss.detach())

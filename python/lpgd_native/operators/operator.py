@@ -221,10 +221,11 @@ class Operator(nn.Module):
                 f"{self._name}: {left} and {right} must have one dtype and device, got "
                 f"{a.dtype} on {a.device} and {b.dtype} on {b.device}"
             )
+        first, second = self._lead(a, a_shape), self._lead(b, b_shape)
+        if first == second:
+            return first
         try:
-            lead: torch.Size = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
-                self._lead(a, a_shape), self._lead(b, b_shape)
-            )
+            lead: torch.Size = torch.broadcast_shapes(first, second)  # type: ignore[no-untyped-call]
         except RuntimeError:
             raise ValueError(
                 f"{self._name}: leading dimensions of {left} and {right} must broadcast, got "
