@@ -126,6 +126,8 @@ def train(
         "validation": state["best"],
         "best_step": state["best_step"],
         "seconds": round(state["seconds"], 1),
+        "left_out": state["left_out"],
+        "restarts": state["restarts"],
         "curve": state["curve"],
     }
     if group.rank == 0:

@@ -90,6 +90,8 @@ def train(
         "best_step": state["best_step"],
         "seconds": round(state["seconds"], 1),
         "seconds_per_epoch": round(state["seconds"] * size / (settings.steps * batch), 3),
+        "left_out": state["left_out"],
+        "restarts": state["restarts"],
         "curve": state["curve"],
     }
     if seed == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,10 @@ from lpgd_native.experiments import _files
 __all__ = ["Report", "Schedule", "batch_of", "fit", "read_result"]
 
 Report = Callable[[int, dict[str, float]], None]  # step, values
+
+
+_LOST = 10
+"""Steps in a row without a finite gradient, after which weights are given up."""
 
 
 class Schedule(Protocol):
@@ -66,6 +71,10 @@ def fit(
 ) -> dict[str, Any]:
     """Train `network`, from its checkpoint on if there is one; it ends as the best snapshot.
 
+    An unrolled network may overflow, and one step with a gradient that is not finite would leave
+    nan in all weights. Such a step is left out; after ten of them in a row training goes on from
+    the best snapshot so far, with Adam's moments at zero. Both are counted.
+
     Args:
         loss_of: the loss of a step, a function of the step's number, so that a resumed run goes on
             with the batches it would have had.
@@ -75,7 +84,8 @@ def fit(
         saves: False on all processes but the first.
 
     Returns:
-        best, best_step, seconds of training, curve (step, training loss, validation error).
+        best, best_step, seconds of training, curve (step, training loss, validation error),
+        left_out (steps), restarts (from the best snapshot).
     """
     # fused: the networks are many small tensors, over which a loop in Python takes longer than Adam
     parameters = list(network.parameters())
@@ -85,7 +95,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     kept = {k: v.clone() for k, v in network.state_dict().items()}
     state: dict[str, Any] = {"step": 0, "best": float("inf"), "best_step": 0, "curve": []}
-    state |= {"seconds": 0.0, "loss": 0.0, "evaluated": 0}
+    state |= {"seconds": 0.0, "loss": 0.0, "evaluated": 0, "left_out": 0, "left_out_before": 0}
+    state |= {"in_a_row": 0, "restarts": 0}
     if state_file.exists():
         stored = torch.load(state_file, map_location=device, weights_only=True)
         if stored["settings"] == wanted:
@@ -112,15 +123,28 @@ def fit(
         loss = loss_of(state["step"])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, settings.clip, foreach=True)
-        optimizer.step()
+        if torch.isfinite(nn.utils.clip_grad_norm_(parameters, settings.clip, foreach=True)):
+            optimizer.step()
+            state["loss"] += float(loss.detach())
+            state["in_a_row"] = 0
+        else:
+            state["left_out"] += 1
+            state["in_a_row"] += 1
+            optimizer.zero_grad(set_to_none=True)
+            optimizer.step()  # nothing, but the schedule wants it called
+        if state["in_a_row"] == _LOST:
+            state["restarts"] += 1
+            state["in_a_row"] = 0
+            network.load_state_dict(kept)
+            optimizer.state.clear()
         schedule.step()
-        state["loss"] += float(loss.detach())
         state["step"] = step = state["step"] + 1
         if step % every == 0 or step == settings.steps:
             error = validate()
-            trained = state["loss"] / (step - state["evaluated"])
+            steps = step - state["evaluated"] - (state["left_out"] - state["left_out_before"])
+            trained = state["loss"] / steps if steps else math.nan
             state["loss"], state["evaluated"] = 0.0, step
+            state["left_out_before"] = state["left_out"]
             state["curve"].append([step, trained, error])
             report(step, {"training": trained, "validation": error})
             if error < state["best"]:
