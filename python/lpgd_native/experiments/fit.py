@@ -103,7 +103,8 @@ def fit(
             network.load_state_dict(stored["model"])
             optimizer.load_state_dict(stored["optimizer"])
             schedule.load_state_dict(stored["schedule"])
-            kept, state = stored["kept"], stored["state"]
+            kept = stored["kept"]
+            state |= stored["state"]
 
     def save() -> None:
         contents = {
