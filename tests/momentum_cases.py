@@ -112,6 +112,10 @@ def _cases() -> list[Case]:
             Case(cell, 2, 37, 5, 2, 37, "coordinate"),
             Case(cell, 1, 64, 8, 1, 64, "coordinate"),
             Case(cell, 3, 1, 3, 1, 1, "coordinate"),
+            # columns of the weight gradients in one, two and three registers, whole and half
+            Case(cell, 1, 65, 17, 1, 65, "coordinate"),
+            Case(cell, 2, 33, 12, 2, 33, "coordinate"),
+            Case(cell, 1, 20, 33, 2, 20, "coordinate"),
         ]
     return cases
 
