@@ -146,7 +146,8 @@ def fit(
             trained = state["loss"] / steps if steps else math.nan
             state["loss"], state["evaluated"] = 0.0, step
             state["left_out_before"] = state["left_out"]
-            state["curve"].append([step, trained, error])
+            point = [value if math.isfinite(value) else None for value in (trained, error)]
+            state["curve"].append([step, *point])  # JSON has no nan
             report(step, {"training": trained, "validation": error})
             if error < state["best"]:
                 state["best"], state["best_step"] = error, step
