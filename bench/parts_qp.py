@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lpgd_native import LPGD, Implicit, solve_qp
-from scaling_qp import arguments, batch_of, checked
+from scaling_qp import arguments, batch_of, checked, show
 
 EPS, MAX_ITER = 1e-9, 100
 
@@ -135,16 +135,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    lines: list[str] = []
-    for title, rows in (
+    sections = (
         ("One call", one_call()),
         ("LPGD average's re-solve, B = 256, n = 50", resolves()),
-    ):
-        for line in ("", title, "", *rows):
-            print(line, flush=True)
-            lines.append(line)
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n")
+    )
+    show(sections, options.out)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -185,6 +185,17 @@ def memory(threads: int) -> Iterator[str]:
         yield f"| {n}, {count} | {numbers} | {share:.2f} |"
 
 
+def show(sections: Iterable[tuple[str, Iterable[str]]], out: Path | None) -> None:
+    """Titles and lines, as they are made and, all together, into a file."""
+    lines: list[str] = []
+    for title, rows in sections:
+        for line in ("", title, "", *rows):
+            print(line, flush=True)
+            lines.append(line)
+    if out:
+        out.write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
@@ -195,19 +206,14 @@ def main() -> None:
     data, start = batch_of(50, 256), time.perf_counter()
     while time.perf_counter() - start < 5.0:  # until clocks and threads have settled
         solve_qp(*arguments(data))
-    lines: list[str] = []
-    for title, rows in (
+    sections = (
         ("Growth in B", growth(options.repeats)),
         ("Share of dgemm", rates(options.repeats)),
         ("Shared matrices", sharing(options.repeats)),
         ("Warm starts", warm_starts(options.repeats)),
         ("Memory", memory(options.threads)),
-    ):
-        for line in ("", title, "", *rows):
-            print(line, flush=True)
-            lines.append(line)
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n")
+    )
+    show(sections, options.out)
 
 
 if __name__ == "__main__":

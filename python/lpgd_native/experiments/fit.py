@@ -95,8 +95,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     kept = {k: v.clone() for k, v in network.state_dict().items()}
     state: dict[str, Any] = {"step": 0, "best": float("inf"), "best_step": 0, "curve": []}
-    state |= {"seconds": 0.0, "loss": 0.0, "evaluated": 0, "left_out": 0, "left_out_before": 0}
-    state |= {"in_a_row": 0, "restarts": 0}
+    state |= {"seconds": 0.0, "loss": 0.0, "counted": 0}  # sum and number since the last evaluation
+    state |= {"left_out": 0, "in_a_row": 0, "restarts": 0}
     if state_file.exists():
         stored = torch.load(state_file, map_location=device, weights_only=True)
         if stored["settings"] == wanted:
@@ -127,6 +127,7 @@ def fit(
         if torch.isfinite(nn.utils.clip_grad_norm_(parameters, settings.clip, foreach=True)):
             optimizer.step()
             state["loss"] += float(loss.detach())
+            state["counted"] += 1
             state["in_a_row"] = 0
         else:
             state["left_out"] += 1
@@ -142,10 +143,8 @@ def fit(
         state["step"] = step = state["step"] + 1
         if step % every == 0 or step == settings.steps:
             error = validate()
-            steps = step - state["evaluated"] - (state["left_out"] - state["left_out_before"])
-            trained = state["loss"] / steps if steps else math.nan
-            state["loss"], state["evaluated"] = 0.0, step
-            state["left_out_before"] = state["left_out"]
+            trained = state["loss"] / state["counted"] if state["counted"] else math.nan
+            state["loss"], state["counted"] = 0.0, 0
             point = [value if math.isfinite(value) else None for value in (trained, error)]
             state["curve"].append([step, *point])  # JSON has no nan
             report(step, {"training": trained, "validation": error})
