@@ -110,9 +110,9 @@ _LONG = """
     timer.start()
     try:
         call()
-        print("finished")
+        print("finished", flush=True)  # os._exit flushes nothing
     except KeyboardInterrupt:
-        print(time.perf_counter() - sent[0])
+        print(time.perf_counter() - sent[0], flush=True)
     timer.join()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert (solve_qp(*one).status == 0).all()  # sane: the next call is as good as ever
