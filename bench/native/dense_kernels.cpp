@@ -4,14 +4,11 @@
 #include <random>
 
 #include "core/dense.h"
-#include "cpu/lanes.h"
+#include "cpu/qp_registers.h"
 
 LPGD_BEGIN_NAMESPACE
 
 namespace {
-
-constexpr int kRegister = kRegisterBytes < 32 ? kRegisterBytes : 32;  // as in cpu/qp.cpp
-constexpr int kRowRegister = kRegister > 16 ? kRegister : 16;
 
 template <class Number, class Walk>
 struct Factoring {

@@ -6,17 +6,11 @@
 #include "core/outer.h"
 #include "core/qp.h"
 #include "core/qp_combine.h"
-#include "cpu/lanes.h"
+#include "cpu/qp_registers.h"
 
 LPGD_BEGIN_NAMESPACE
 
 namespace {
-
-// Packs of eight doubles outgrow the caches earlier than packs of four, and some processors do two
-// multiply-adds of 32 bytes at a time or one of 64: the wider ones are for small problems.
-constexpr int kWideRegister = kRegisterBytes;
-constexpr int kRegister = kRegisterBytes < 32 ? kRegisterBytes : 32;
-constexpr int kRowRegister = kRegister > 16 ? kRegister : 16;  // along a row nothing is blended
 
 // A layout: the scalar that problems are solved in and the group that walks the loops.
 template <class Number, class Walk>
