@@ -105,7 +105,12 @@ def _cases() -> list[Case]:
             Case(cell, 1, 7, 5, 1, 7),
             Case(cell, 3, 9, 4, 2, 6),
             Case(cell, 4, 17, 16, 3, 17),  # the largest batch of the small kernels
-            Case(cell, 5, 17, 16, 2, 17),  # the first of the matrix library
+            Case(cell, 5, 17, 16, 2, 17),  # the first with items in lanes
+            # items in one register, in two and in four; n and H across the ends of registers;
+            # inputs and outputs in several pieces
+            Case(cell, 11, 53, 7, 2, 19),
+            Case(cell, 29, 16, 33, 1, 40),
+            Case(cell, 75, 131, 9, 1, 270),
             Case(cell, 9, 1, 1, 1, 1),
             Case(cell, 2, 6, 5, 2, 4, "sequence", 3),
             Case(cell, 6, 6, 5, 1, 4, "sequence", 4),

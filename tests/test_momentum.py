@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lpgd_native import gru_momentum_step, lstm_momentum_sequence, lstm_momentum_step
-from lpgd_native._momentum_autograd import Tape
+from lpgd_native._momentum_autograd import Tape, _Seen
 from momentum_cases import SMALL, Case, each_case, loss
 
 pytestmark = pytest.mark.on_device
@@ -181,6 +181,33 @@ def test_a_tape_gives_the_gradients_of_single_steps(cell, batch):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ("batch", "n", "hidden", "layers", "m"),
+    [(1, 53, 50, 2, 53), (3, 5, 4, 1, 70), (7, 130, 17, 3, 1), (16, 33, 8, 1, 16)],
+)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_weight_gradients_of_some_steps(cell, batch, n, hidden, layers, m, dtype):
+    """The op, written and then added, against torch's products; a step without a gradient of v."""
+    torch.manual_seed(0)
+    case = Case(cell, batch, n, hidden, layers, m)
+    states = [torch.randn(layers, batch, hidden, dtype=dtype) for _ in range(6)]
+    seen = _Seen(
+        [torch.randn(batch, n, dtype=dtype) for _ in range(3)],
+        states[:3],
+        states[3:],
+        [torch.randn(layers, batch, 4 * hidden, dtype=dtype) for _ in range(3)],
+        [torch.randn(batch, m, dtype=dtype), None, torch.randn(batch, m, dtype=dtype)],
+    )
+    expected = seen.products(cell)
+    totals = [torch.full_like(w, math.nan) for w in case.split(case.build(dtype))[2]]
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    for times in (1, 2):
+        seen.add(cell, totals, times == 1)
+        for total, own in zip(totals, expected, strict=True):
+            torch.testing.assert_close(total, times * own, rtol=tolerance, atol=30 * tolerance)
+
+
 def test_a_tape_notices_changed_weights_and_has_no_second_derivative():
     case = Case("lstm", 2, 5, 4, 1, 5)
     gradient, states, weights = case.split(case.build())
@@ -292,3 +319,17 @@ def test_raw_ops_keep_memory_safe(name):
         op(args["gradient"], args["state"][0], None, args["weights"])
     with pytest.raises(RuntimeError):
         op(args["gradient"], args["state"][0], args["state"][1], args["weights"][:-1])
+
+
+def test_the_raw_op_of_the_weights_keeps_memory_safe():
+    case = Case("lstm", 3, 5, 4, 1, 6)
+    _, states, weights = case.split(case.build())
+    gates, v = torch.ones(1, 3, 16).double(), torch.ones(3, 6).double()
+    fine = [[torch.ones(3, 5).double()], states[:1], states[:1], [gates], [v], weights]
+    op = torch.ops.lpgd.lstm_momentum_weight_gradients
+    assert op(*fine, False) is None
+    for k, given in enumerate(fine):
+        first = given[0]
+        for wrong in ([], [first[..., :-1]], [first.float()], [*given, first]):
+            with pytest.raises(RuntimeError):
+                op(*fine[:k], wrong, *fine[k + 1 :], False)

@@ -33,7 +33,13 @@ def raw(case: Case) -> dict[str, tuple]:
         backward = (d_v, d_h, d_c, gradient, h, c, weights)
     else:
         backward = (d_v, d_h, d_c, h, c, *out[1:], weights, True)
-    return {name: (gradient, h, c, weights), f"{name}_backward": backward}
+    if case.form == "step":
+        totals = [torch.ones_like(w) for w in weights]
+        seen = ([gradient] * 2, [h] * 2, [out[1]] * 2, [out[3]] * 2, [d_v, d_v.new_empty(0)])
+        more = {f"{case.cell}_momentum_weight_gradients": (*seen, totals, True)}
+    else:
+        more = {}
+    return more | {name: (gradient, h, c, weights), f"{name}_backward": backward}
 
 
 @each_case

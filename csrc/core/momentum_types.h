@@ -64,6 +64,49 @@ struct CellBackwardTask {
   T* d_h_direct;       // [B, H], GRU: what reaches h past the matrices
 };
 
+// A step of all layers and the output map. h, c, h_out, c_out [L, B, H], gates [L, B, 4 H].
+template <class T>
+struct StepTask {
+  MomentumCell cell;
+  std::int64_t batch, inputs, outputs;
+  int layers, hidden;
+  CellWeights<T> weights[kMostLayers];
+  const T *w_out, *b_out;  // [outputs, L H], [outputs]
+  const T* x;              // [B, inputs]
+  const T *h, *c;          // c: LSTM only
+  T *v, *h_out, *c_out;    // v [B, outputs]
+  T* gates;
+};
+
+// And backward. Gradients that are given may be null, which is zero; d_x may be, which is unwanted.
+template <class T>
+struct StepBackwardTask {
+  MomentumCell cell;
+  std::int64_t batch, inputs, outputs;
+  int layers, hidden;
+  CellWeights<T> weights[kMostLayers];
+  const T* w_out;
+  const T *h, *c, *c_out, *gates;    // h: GRU only, c and c_out: LSTM only
+  const T *d_v, *d_h_out, *d_c_out;  // [B, outputs], [L, B, H]
+  T *d_x, *d_h, *d_c, *d_gates;      // [B, inputs], [L, B, H], [L, B, 4 H]
+};
+
+// The gradients of all weights from what so many steps saw: arrays of as many pointers. Where d_v
+// is null, a step's output had no gradient.
+template <class T>
+struct WeightGradientTask {
+  MomentumCell cell;
+  std::int64_t steps, batch, inputs, outputs;
+  int layers, hidden;
+  const T* const* x;        // [B, inputs]
+  const T* const* before;   // h [L, B, H]
+  const T* const* after;    // h' [L, B, H]
+  const T* const* d_gates;  // [L, B, 4 H]
+  const T* const* d_v;      // [B, outputs]
+  T* const* totals;         // of w_ih, w_hh, b_ih, b_hh of each layer, w_out, b_out
+  bool add;                 // to what is there
+};
+
 // The same small cells at every row (coordinate of every item): rows are lanes.
 template <class T>
 struct CoordinateTask {

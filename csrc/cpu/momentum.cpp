@@ -3,7 +3,9 @@
 
 #include "core/momentum_coordinate_backward.h"
 #include "core/momentum_dense.h"
+#include "core/momentum_items.h"
 #include "core/momentum_units.h"
+#include "core/momentum_weights.h"
 
 LPGD_BEGIN_NAMESPACE
 
@@ -41,6 +43,11 @@ constexpr MomentumKernelsOf<T> table() {
           transposed_products<T>,
           add_bias<T>,
           add<T>,
+          wide_lanes<T>(),
+          step_bytes<T>,
+          step_items<T>,
+          step_backward_items<T>,
+          weight_gradients<T>,
           coordinate_bytes<T>,
           coordinate_forward<T>,
           coordinate_backward<T>};

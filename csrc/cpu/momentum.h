@@ -28,6 +28,18 @@ struct MomentumKernelsOf {
   // entries [begin, end): out += a
   void (*add)(const T* a, T* out, std::int64_t begin, std::int64_t end);
 
+  // Items [begin, end) of a whole step, lanes of a register beside each other: for large batches.
+  // Where lanes are 1, a matrix library is better.
+  int step_lanes;
+  std::size_t (*step_bytes)(int layers, int hidden, std::int64_t items);
+  void (*step)(const StepTask<T>& task, std::int64_t begin, std::int64_t end, void* workspace);
+  void (*step_backward)(const StepBackwardTask<T>& task, std::int64_t begin, std::int64_t end,
+                        void* workspace);
+
+  // a share of the rows of every weight
+  void (*weight_gradients)(const WeightGradientTask<T>& task, std::int64_t part,
+                           std::int64_t parts);
+
   // Rows [begin, end) of the per-coordinate form; `sums` collects the weight gradients.
   std::size_t (*coordinate_bytes)(int layers, int hidden);
   void (*coordinate_forward)(const CoordinateTask<T>& task, std::int64_t begin, std::int64_t end,

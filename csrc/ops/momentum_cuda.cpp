@@ -11,6 +11,7 @@ namespace {
 
 struct CudaCells {
   static constexpr std::int64_t kSmallBatch = 0;
+  static constexpr bool kTakesSteps = false;
 
   explicit CudaCells(const Tensor& like) : scope(like.get_device_index()) {}
 

@@ -9,6 +9,8 @@
 //   cell, output, transposed             kernels; above it through torch's matrix library and
 //   activate, cell_backward, join,       these
 //   map, add
+//   kTakesSteps                          whether it has step and step_backward, which do a whole
+//                                        step, where takes_steps<T>(batch)
 #pragma once
 
 #include <tuple>
@@ -118,6 +120,20 @@ void output_map(const Device& device, const Dense& dense, const std::vector<Tens
   device.map(out, matrix<T>(states, B, L * H, L * H, 1, like), w, weights.back(), v);
 }
 
+template <class Task>
+void describe(const MomentumShape& shape, std::int64_t outputs, const std::vector<Tensor>& weights,
+              Task& task) {
+  using T = std::remove_cv_t<std::remove_pointer_t<decltype(task.w_out)>>;
+  task.cell = shape.cell;
+  task.batch = shape.batch;
+  task.inputs = shape.inputs;
+  task.outputs = outputs;
+  task.layers = shape.layers;
+  task.hidden = shape.hidden;
+  for (int l = 0; l < task.layers; ++l) task.weights[l] = layer_weights<T>(weights, l);
+  task.w_out = weights[weights.size() - 2].template const_data_ptr<T>();
+}
+
 template <class Device>
 StepTensors forward(MomentumCell cell, const Tensor& gradient, const Tensor& h,
                     const MaybeTensor& c, const std::vector<Tensor>& weights, bool sequence) {
@@ -142,6 +158,22 @@ StepTensors forward(MomentumCell cell, const Tensor& gradient, const Tensor& h,
     T* gates = std::get<3>(out).template mutable_data_ptr<T>();
     const T* h0 = h.const_data_ptr<T>();
     const T* c0 = with_c > 0 ? c->const_data_ptr<T>() : nullptr;
+    if constexpr (Device::kTakesSteps) {
+      if (!sequence && device.template takes_steps<T>(B)) {
+        StepTask<T> task{};
+        describe(dense.shape, n, weights, task);
+        task.b_out = weights.back().const_data_ptr<T>();
+        task.x = gradient.const_data_ptr<T>();
+        task.h = h0;
+        task.c = c0;
+        task.v = std::get<0>(out).template mutable_data_ptr<T>();
+        task.h_out = hs;
+        task.c_out = cs;
+        task.gates = gates;
+        device.step(task);
+        return out;
+      }
+    }
     for (int l = 0; l < dense.shape.layers; ++l) {
       const T* x = l == 0 ? gradient.const_data_ptr<T>() : hs + (l - 1) * line;
       forward_layer(device, dense, weights, l, x, l == 0 ? dense.shape.inputs : H, h0 + l * B * H,
@@ -222,6 +254,25 @@ BackwardTensors backward(MomentumCell cell, const MaybeTensor& d_v, const MaybeT
     T* d_h0 = std::get<1>(out).template mutable_data_ptr<T>();
     T* d_c0 = std::get<2>(out).template mutable_data_ptr<T>();
     T* d_gates = std::get<3>(out).template mutable_data_ptr<T>();
+    if constexpr (Device::kTakesSteps) {
+      if (!sequence && device.template takes_steps<T>(B)) {
+        StepBackwardTask<T> task{};
+        describe(shape, n, weights, task);
+        task.h = h.const_data_ptr<T>();
+        task.c = lstm ? c->const_data_ptr<T>() : nullptr;
+        task.c_out = lstm ? cs.const_data_ptr<T>() : nullptr;
+        task.gates = gates.const_data_ptr<T>();
+        task.d_v = optional_pointer<T>(d_v);
+        task.d_h_out = optional_pointer<T>(d_h);
+        task.d_c_out = optional_pointer<T>(d_c);
+        task.d_x = wants_gradient ? d_x : nullptr;
+        task.d_h = d_h0;
+        task.d_c = d_c0;
+        task.d_gates = d_gates;
+        device.step_backward(task);
+        return out;
+      }
+    }
     const std::int64_t line = S * B * H, state = B * H;
 
     Tensor from_output, above;

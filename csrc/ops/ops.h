@@ -88,29 +88,45 @@ class Workspace {
   void* data_;
 };
 
+// A workspace for each of torch's threads, or for fewer: no more than there is work for.
+class Workspaces {
+ public:
+  Workspaces(std::int64_t work, std::size_t bytes)
+      : Workspaces(work, [bytes](std::int64_t) { return bytes; }) {}
+  template <class BytesOf>  // of the number of workspaces
+  Workspaces(std::int64_t work, const BytesOf& bytes_of) {
+    const std::int64_t threads = torch::stable::get_num_threads();
+    const std::int64_t workers = threads < work ? threads : work;
+    const std::size_t bytes = bytes_of(workers);
+    try {  // allocated here: a failure is one exception
+      for (std::int64_t w = 0; w < workers; ++w) all_.push_back(std::make_unique<Workspace>(bytes));
+    } catch (const std::bad_alloc&) {
+      STD_TORCH_CHECK(false, "lpgd: out of memory: ", workers, " threads ask for a workspace of ",
+                      bytes, " bytes each; torch.set_num_threads() makes them fewer");
+    }
+  }
+  std::int64_t count() const { return static_cast<std::int64_t>(all_.size()); }
+  void* of(std::int64_t worker) const { return all_[static_cast<std::size_t>(worker)]->get(); }
+
+ private:
+  std::vector<std::unique_ptr<Workspace>> all_;
+};
+
 // body(workspace, item, fresh) for items 0..count-1 on torch's threads, each with a workspace of
 // its own. Items are taken one by one, since problems differ in their number of iterations. Ctrl-C
 // ends the loop before its next item (lpgd_native/_interrupt.py knows the message).
 template <class F>
 void parallel_items(std::int64_t count, std::size_t workspace_bytes, const F& body) {
   if (count == 0) return;
-  const std::int64_t threads = torch::stable::get_num_threads();
-  const std::int64_t workers = threads < count ? threads : count;
-  std::vector<std::unique_ptr<Workspace>> workspaces;  // allocated here: a failure is one exception
-  try {
-    for (std::int64_t w = 0; w < workers; ++w)
-      workspaces.push_back(std::make_unique<Workspace>(workspace_bytes));
-  } catch (const std::bad_alloc&) {
-    STD_TORCH_CHECK(false, "lpgd: out of memory: ", workers, " threads ask for a workspace of ",
-                    workspace_bytes, " bytes each; torch.set_num_threads() makes them fewer");
-  }
+  const Workspaces workspaces(count, workspace_bytes);
+  const std::int64_t workers = workspaces.count();
   const InterruptWatch watch(count > workers);  // it costs a microsecond: not where it can't help
   std::atomic<std::int64_t> next{0};
   torch::stable::parallel_for(0, workers, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t worker = begin; worker < end; ++worker) {
       bool fresh = true;
       for (std::int64_t item = next++; item < count && !watch.stopped(); item = next++) {
-        body(workspaces[static_cast<std::size_t>(worker)]->get(), item, fresh);
+        body(workspaces.of(worker), item, fresh);
         fresh = false;
       }
     }

@@ -4,6 +4,8 @@ of an unrolled network.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from lpgd_native._momentum_ops import (
     GRADIENT_BATCH,
     SAVED_BATCH,
     STATE_BATCH,
+    WEIGHT_GRADIENTS,
     map_joined,
     op,
 )
@@ -124,7 +127,74 @@ def _hidden_part(cell: str, d: Tensor, hidden: int) -> Tensor:
     return torch.cat([d[..., : 2 * hidden], d[..., 3 * hidden :]], dim=-1)
 
 
-def _weight_gradients(
+@dataclass(frozen=True)
+class _Seen:
+    """What some steps saw: of each, x [B, n]; before, after [L, B, H], the states around it;
+    d_gates [L, B, 4 H]; d_v [B, m], None where there is no gradient.
+    """
+
+    x: list[Tensor]
+    before: list[Tensor]
+    after: list[Tensor]
+    d_gates: list[Tensor]
+    d_v: list[Tensor | None]
+
+    def add(self, cell: str, totals: list[Tensor], fresh: bool) -> None:
+        """Add the gradients of all weights to these, or (fresh) write them."""
+        x = self.x[0]
+        if x.is_cpu and x.dtype == totals[0].dtype == self.d_gates[0].dtype:
+            none = x.new_empty(0)
+            WEIGHT_GRADIENTS[cell](
+                [t.contiguous() for t in self.x],
+                self.before,
+                self.after,
+                [t.contiguous() for t in self.d_gates],
+                [none if t is None else t.contiguous() for t in self.d_v],
+                totals,
+                not fresh,
+            )
+            return
+        for total, own in zip(totals, self.products(cell), strict=True):
+            new = torch.zeros_like(total) if own is None else own
+            if fresh:
+                total.copy_(new)
+            else:
+                total.add_(new)
+
+    def products(self, cell: str) -> list[Tensor | None]:
+        """The same in torch's functions, each by itself."""
+        given = [t for t in self.d_v if t is not None]
+        d_v = [torch.zeros_like(given[0]) if t is None else t for t in self.d_v] if given else []
+        return _products(
+            cell,
+            _joined(self.x, 0),
+            _joined(self.before, 1),
+            _joined(self.after, 1),
+            _joined(self.after, 1),
+            _joined(self.d_gates, 1),
+            _joined(d_v, 0) if given else None,
+        )
+
+
+def _parts(total: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = torch.split(total, [shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _eager() -> bool:
+    """No transform is looking on, and no derivative of this one is wanted."""
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+    )
+
+
+def _joined(tensors: list[Tensor], dim: int) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
+
+
+def _products(
     cell: str,
     x: Tensor,
     before: Tensor,
@@ -192,15 +262,22 @@ class _Dense(torch.autograd.Function):
         d_x, d_h0, d_c0, d_gates = _backward_op(
             cell, form, needed[0], d_v, d_h, d_c, h, c, hs, cs, gates, *weights
         )
-        grads: list[Tensor | None] = [None] * len(weights)
+        grads: Sequence[Tensor | None] = [None] * len(weights)
         if any(needed[3:]):
             if form == "sequence":
                 before = torch.cat([h.unsqueeze(1), hs[:, :-1]], dim=1).flatten(1, 2)
                 after, last = hs.flatten(1, 2), hs[:, -1]
                 x, d_gates = gradient.flatten(0, 1), d_gates.flatten(1, 2)
+                grads = _products(cell, x, before, after, last, d_gates, d_v)
             else:
-                before, after, last, x = h, hs, hs, gradient
-            grads = _weight_gradients(cell, x, before, after, last, d_gates, d_v)
+                seen = _Seen([gradient], [h], [hs], [d_gates], [d_v])
+                if _eager() and gradient.is_cpu and d_v is not None:
+                    # each by itself: autograd adds up in place what shares no memory
+                    totals = [w.new_empty(w.shape) for w in weights]
+                    seen.add(cell, totals, True)
+                    grads = totals
+                else:
+                    grads = seen.products(cell)
         return (
             None,
             None,
@@ -291,19 +368,21 @@ _COORDINATE = (_CoordinatePlain, _CoordinateWithJvp, _Coordinate)
 #
 # T steps of one network add T gradients to the same weights, each as large as the weights. A tape
 # gives every step two tensors of zeros that are added (in thought) to its gates' pre-activations
-# and
-# to its output. Their gradients are what weight gradients are made of, and the weights' Function,
-# which made them, gets all of them at once: one product over the rows of all steps.
+# and to its output. Their gradients are what weight gradients are made of, and the Function that
+# made them gets those of some steps at once: one product over the rows of all of them. Each of
+# these Functions also makes a zero for the next: its gradient is the sum so far, which the weights
+# get in the end.
 
 
 class _Tokens(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tape: Tape, first: int, *weights: Tensor) -> tuple[Tensor, ...]:
-        ctx.cell, ctx.record, ctx.sizes = tape.cell, tape.record[first], tape.sizes
-        ctx.shapes = [w.shape for w in weights]
+    def forward(ctx: Any, tape: Tape, first: int, *before: Tensor) -> tuple[Tensor, ...]:
+        ctx.cell, ctx.record, ctx.size = tape.cell, tape.record[first], tape.sizes[0]
+        ctx.shapes, ctx.first = tape.shapes, first == 0
         ctx.set_materialize_grads(False)
-        zero = weights[0].new_zeros(())
-        return tuple(zero.expand(size) for _ in range(tape.chunk) for size in tape.sizes)
+        zero = before[0].new_zeros(())
+        tokens = (zero.expand(size) for _ in range(tape.chunk) for size in tape.sizes)
+        return (*tokens, zero.expand(tape.count))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -312,31 +391,28 @@ class _Tokens(torch.autograd.Function):
                 f"{ctx.cell}_momentum_step: weight gradients that were deferred by a tape can't be "
                 "differentiated again (no create_graph)"
             )
-        gates, outputs = grads[::2], grads[1::2]
+        *tokens, total = grads
+        gates, outputs = tokens[::2], tokens[1::2]
         used = [
             t
             for t, (g, v) in enumerate(zip(gates, outputs, strict=True))
             if g is not None or v is not None
         ]
-        if not used:
-            return (None, None, *[None] * len(ctx.shapes))
-        x, before, after = (
-            _joined([ctx.record[t][k] for t in used], dim) for k, dim in ((0, 0), (1, 1), (2, 1))
-        )
+        if used:
+            x, before, after = ([ctx.record[t][k] for t in used] for k in range(3))
+            given = [gates[t] for t in used]
+            d_gates = [x[0].new_zeros(ctx.size) if g is None else g for g in given]
+            seen = _Seen(x, before, after, d_gates, [outputs[t] for t in used])
+            fresh = total is None
+            if total is None:
+                total = x[0].new_empty(sum(shape.numel() for shape in ctx.shapes))
+            seen.add(ctx.cell, _parts(total, ctx.shapes), fresh)
         if not torch._C._autograd._get_current_graph_task_keep_graph():
             ctx.record.clear()  # as autograd does with what it has saved
-        d_gates = _joined([_given(gates[t], ctx.sizes[0], x) for t in used], 1)
-        d_v = _joined([_given(outputs[t], ctx.sizes[1], x) for t in used], 0)
-        parts = _weight_gradients(ctx.cell, x, before, after, after, d_gates, d_v)
+        if not ctx.first:
+            return None, None, total
+        parts = [None] * len(ctx.shapes) if total is None else _parts(total, ctx.shapes)
         return (None, None, *parts)
-
-
-def _joined(tensors: list[Tensor], dim: int) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
-
-
-def _given(gradient: Tensor | None, size: tuple[int, ...], like: Tensor) -> Tensor:
-    return like.new_zeros(size) if gradient is None else gradient
 
 
 class _TapeStep(torch.autograd.Function):
@@ -379,8 +455,8 @@ class _TapeStep(torch.autograd.Function):
 class Tape:
     """The steps of one unrolled network on one batch, whose weight gradients are computed together.
 
-    Gradients are those of single steps, up to the order of a sum. Eager mode only, first
-    derivatives only.
+    Gradients are those of single steps, up to the order of a sum, but for weights without any:
+    zero, where single steps have None. Eager mode only, first derivatives only.
 
     `steps` is a guess of their number. Steps are taken together in chunks of about 128 rows: enough
     for a matrix product, and no more of their gradients are kept at a time.
@@ -398,17 +474,21 @@ class Tape:
         self.weights = [w.detach().contiguous() for w in weights]
         #: what each step saw, by chunks: detached, so that nothing here holds the graph
         self.record: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
-        self.tokens: tuple[Tensor, ...] = ()
+        self.tokens: list[Tensor] = []
+        self.carry: tuple[Tensor, ...] = weights
+        self.shapes = [w.shape for w in weights]
+        self.count = sum(w.numel() for w in weights)
 
     def step(self, gradient: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
         """v, h', c' of one step, recorded."""
         if not self.tokens:
             first = len(self.record)
             self.record[first] = []
-            self.tokens = _Tokens.apply(self, first, *self.live)  # type: ignore[no-untyped-call]
+            *self.tokens, carry = _Tokens.apply(self, first, *self.carry)  # type: ignore[no-untyped-call]
+            self.carry = (carry,)
         record = self.record[len(self.record) - 1]
-        gates, output, *rest = self.tokens
-        self.tokens = tuple(rest)
+        gates, output = self.tokens[:2]
+        del self.tokens[:2]
         out: tuple[Tensor, ...] = _TapeStep.apply(self, gradient, h, c, gates, output)  # type: ignore[no-untyped-call]
         record.append((gradient.detach(), h.detach(), out[1].detach()))
         return out

@@ -183,6 +183,22 @@ _OPS = {
     for backward in (False, True)
 }
 
+
+def _register_weight_gradients(cell: str) -> Any:
+    """Weight gradients of some steps together, on the CPU alone; backward passes take it in eager
+    mode alone.
+    """
+    name = f"{cell}_momentum_weight_gradients"
+
+    def fake(*_: Any) -> None:
+        return None
+
+    torch.library.register_fake(f"lpgd::{name}", fake)
+    return getattr(torch.ops.lpgd, name).default
+
+
+WEIGHT_GRADIENTS = {cell: _register_weight_gradients(cell) for cell in ("lstm", "gru")}
+
 #: devices that these ops have kernels for; elsewhere plain torch runs
 DEVICES = frozenset(
     device

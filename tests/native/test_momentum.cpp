@@ -8,7 +8,9 @@
 #include "core/convolution.h"
 #include "core/momentum_coordinate_backward.h"
 #include "core/momentum_dense.h"
+#include "core/momentum_items.h"
 #include "core/momentum_units.h"
+#include "core/momentum_weights.h"
 
 namespace {
 
@@ -86,6 +88,132 @@ LPGD_TEST(dense_cells_stay_in_bounds) {
       CHECK_NEAR(h_out[b * hidden + j], expected.h, 1e-14);
       CHECK_NEAR(c_out[b * hidden + j], expected.c, 1e-14);
     }
+}
+
+// A step of one layer of a few items, all arrays of their exact sizes.
+struct SmallStep {
+  static constexpr int batch = 7, inputs = 133, hidden = 3, outputs = 5;
+  Numbers w_ih = numbers(4 * hidden * inputs, 0), w_hh = numbers(4 * hidden * hidden, 1);
+  Numbers b_ih = numbers(4 * hidden, 2), b_hh = numbers(4 * hidden, 3);
+  Numbers w_out = numbers(outputs * hidden, 4), b_out = numbers(outputs, 5);
+  Numbers x = numbers(batch * inputs, 6), h = numbers(batch * hidden, 7);
+  Numbers c = numbers(batch * hidden, 8);
+  Numbers v = Numbers(batch * outputs), h_out = Numbers(batch * hidden);
+  Numbers c_out = Numbers(batch * hidden), gates = Numbers(batch * 4 * hidden);
+
+  // the sum of v
+  double run() {
+    lpgd::StepTask<double> task{};
+    task.cell = lpgd::MomentumCell::kLstm;
+    task.batch = batch;
+    task.inputs = inputs;
+    task.outputs = outputs;
+    task.layers = 1;
+    task.hidden = hidden;
+    task.weights[0] = {w_ih.data(), w_hh.data(), b_ih.data(), b_hh.data()};
+    task.w_out = w_out.data();
+    task.b_out = b_out.data();
+    task.x = x.data();
+    task.h = h.data();
+    task.c = c.data();
+    task.v = v.data();
+    task.h_out = h_out.data();
+    task.c_out = c_out.data();
+    task.gates = gates.data();
+    Numbers work(lpgd::step_bytes<double>(1, hidden, batch) / sizeof(double));
+    lpgd::step_items(task, 0, 2, work.data());
+    lpgd::step_items(task, 2, batch, work.data());
+    double sum = 0;
+    for (const double value : v) sum += value;
+    return sum;
+  }
+};
+
+LPGD_TEST(steps_with_items_in_lanes_stay_in_bounds) {
+  SmallStep step;
+  step.run();
+  const int n = SmallStep::inputs, H = SmallStep::hidden, m = SmallStep::outputs;
+  const lpgd::CellWeights<double> weights{step.w_ih.data(), step.w_hh.data(), step.b_ih.data(),
+                                          step.b_hh.data()};
+  for (int b = 0; b < SmallStep::batch; ++b) {
+    Numbers expected(step.b_out);
+    for (int j = 0; j < H; ++j) {
+      const Unit unit = unit_of(weights, n, H, j, step.x.data() + b * n, step.h.data() + b * H, 1,
+                                step.c[b * H + j]);
+      CHECK_NEAR(step.h_out[b * H + j], unit.h, 1e-13);
+      CHECK_NEAR(step.c_out[b * H + j], unit.c, 1e-13);
+      for (int r = 0; r < m; ++r) expected[r] += step.w_out[r * H + j] * unit.h;
+    }
+    for (int r = 0; r < m; ++r) CHECK_NEAR(step.v[b * m + r], expected[r], 1e-13);
+  }
+}
+
+LPGD_TEST(gradients_of_steps_stay_in_bounds) {
+  SmallStep step;
+  step.run();
+  const int B = SmallStep::batch, n = SmallStep::inputs, H = SmallStep::hidden;
+  const Numbers ones(static_cast<std::size_t>(B * SmallStep::outputs), 1.0);
+  Numbers d_x(B * n), d_h(B * H), d_c(B * H), d_gates(B * 4 * H);
+  lpgd::StepBackwardTask<double> task{};
+  task.cell = lpgd::MomentumCell::kLstm;
+  task.batch = B;
+  task.inputs = n;
+  task.outputs = SmallStep::outputs;
+  task.layers = 1;
+  task.hidden = H;
+  task.weights[0] = {step.w_ih.data(), step.w_hh.data(), step.b_ih.data(), step.b_hh.data()};
+  task.w_out = step.w_out.data();
+  task.c = step.c.data();
+  task.c_out = step.c_out.data();
+  task.gates = step.gates.data();
+  task.d_v = ones.data();
+  task.d_x = d_x.data();
+  task.d_h = d_h.data();
+  task.d_c = d_c.data();
+  task.d_gates = d_gates.data();
+  Numbers work(lpgd::step_bytes<double>(1, H, B) / sizeof(double));
+  lpgd::step_backward_items(task, 0, B, work.data());
+
+  lpgd::WeightGradientTask<double> sums{};
+  sums.cell = task.cell;
+  sums.steps = 1;
+  sums.batch = B;
+  sums.inputs = n;
+  sums.outputs = task.outputs;
+  sums.layers = 1;
+  sums.hidden = H;
+  const double *x = step.x.data(), *before = step.h.data(), *after = step.h_out.data();
+  const double *gates = d_gates.data(), *d_v = ones.data();
+  sums.x = &x;
+  sums.before = &before;
+  sums.after = &after;
+  sums.d_gates = &gates;
+  sums.d_v = &d_v;
+  std::vector<Numbers> grads{Numbers(step.w_ih.size()),  Numbers(step.w_hh.size()),
+                             Numbers(step.b_ih.size()),  Numbers(step.b_hh.size()),
+                             Numbers(step.w_out.size()), Numbers(step.b_out.size())};
+  std::vector<double*> totals;
+  for (Numbers& grad : grads) totals.push_back(grad.data());
+  sums.totals = totals.data();
+  for (int part = 0; part < 3; ++part) lpgd::weight_gradients(sums, part, 3);
+
+  const auto differ = [](Numbers SmallStep::* array, const Numbers& found, std::size_t every) {
+    for (std::size_t i = 0; i < found.size(); i += every) {
+      SmallStep up, down;
+      (up.*array)[i] += 1e-6;
+      (down.*array)[i] -= 1e-6;
+      CHECK_NEAR(found[i], (up.run() - down.run()) / 2e-6, 1e-6);
+    }
+  };
+  differ(&SmallStep::x, d_x, 31);
+  differ(&SmallStep::h, d_h, 1);
+  differ(&SmallStep::c, d_c, 1);
+  differ(&SmallStep::w_ih, grads[0], 37);
+  differ(&SmallStep::w_hh, grads[1], 1);
+  differ(&SmallStep::b_ih, grads[2], 1);
+  differ(&SmallStep::b_hh, grads[3], 1);
+  differ(&SmallStep::w_out, grads[4], 1);
+  differ(&SmallStep::b_out, grads[5], 1);
 }
 
 LPGD_TEST(coordinates_stay_in_bounds) {
