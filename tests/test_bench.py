@@ -199,6 +199,12 @@ def test_parts_of_a_call_are_all_there() -> None:
     assert all(int(time) > 0 for row in rows for time in row.strip("| ").split(" | ")[1:])
 
 
+def test_parts_of_a_step_are_all_there() -> None:
+    rates = _module("parts_momentum").rates(8, 5, 4, seconds=0.0)
+    assert len(rates) == 7
+    assert min(rates) > 0
+
+
 @pytest.mark.parametrize("name", ["bench_prox", "bench_oracles"])
 def test_tables_go_between_their_marks(name: str) -> None:
     between, marks = _module("marks").between, _module(name).MARKS

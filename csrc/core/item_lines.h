@@ -14,11 +14,12 @@ template <class T, int P>
 struct ItemBlock {
   static constexpr int lanes = wide_lanes<T>();
   static constexpr int items = P * lanes;
-  // registers for sums, of 32 and of 16
-  static constexpr int sums = sizeof(Wide<T>) == 32 ? 12 : 24;
-  static constexpr int rows = sums / P;
-  // inputs at a time: a pointer to a row of the matrix, fetched once, serves as many broadcasts
-  static constexpr int inputs = sizeof(Wide<T>) == 32 ? (P == 1 ? 2 : 1) : 4 / P;
+  static constexpr bool sixteen = sizeof(Wide<T>) == 32;  // registers; else 32
+  // Outputs at a time: enough sums to hide the latency of additions, and no more lines of the
+  // matrix than a set of the first cache holds, since with a stride of 4 KiB all are in one.
+  static constexpr int rows = P == 1 ? 8 : (sixteen ? 12 : P == 2 ? 16 : 24) / P;
+  // Inputs at a time: a pointer to a row of the matrix, fetched once, serves as many broadcasts.
+  static constexpr int inputs = !sixteen ? 4 / P : P == 1 ? 2 : 1;
 };
 
 // As many registers as they have lanes, rows to columns: each round takes every number's place, row
