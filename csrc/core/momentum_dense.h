@@ -1,4 +1,5 @@
-// Matrix products of the dense form for batches too small for a matrix library, on one lane.
+// Matrix products of the dense form for the smallest batches, a register along a row of the
+// weights.
 #pragma once
 
 #include "momentum_units.h"

@@ -29,7 +29,7 @@ struct MomentumKernelsOf {
   void (*add)(const T* a, T* out, std::int64_t begin, std::int64_t end);
 
   // Items [begin, end) of a whole step, lanes of a register beside each other: for large batches.
-  // Where lanes are 1, a matrix library is better.
+  // Where there is one lane, a matrix library is better.
   int step_lanes;
   std::size_t (*step_bytes)(int layers, int hidden, std::int64_t items);
   void (*step)(const StepTask<T>& task, std::int64_t begin, std::int64_t end, void* workspace);

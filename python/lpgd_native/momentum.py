@@ -57,8 +57,8 @@ def lstm_momentum_step(
 
     A gradient that is not finite spoils its own item alone. Derivatives with respect to all
     tensors, vmap and torch.compile work; forward mode and second derivatives raise
-    NotImplementedError. There are kernels for the CPU and for CUDA, where products go through
-    torch's matrix library; other devices run `lpgd_native.reference.lstm_momentum_step`.
+    NotImplementedError. There are kernels for the CPU and for CUDA (its products are cuBLAS's);
+    other devices run `lpgd_native.reference.lstm_momentum_step`.
     """
     v, states = _step("lstm", gradient, state, weights, per_coordinate)
     return v, (states[0], states[1])

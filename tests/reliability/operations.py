@@ -102,7 +102,7 @@ def _momentum(cell: str, form: str) -> Operation:
         v, *new = case.ours(lead, *states, *rest[count:])
         return (v, *(s.movedim(place, 0) for s in new))
 
-    # from five items on the products are a matrix library's, which picks its blocks by the sizes
+    # from five items on other kernels do the products, and those of sequences a matrix library
     return Operation(f"{cell} momentum {form}", arguments, run, exact=form == "coordinate")
 
 
