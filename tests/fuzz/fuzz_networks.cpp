@@ -1,4 +1,5 @@
-// The kernels of unrolled networks: per-coordinate momentum, small dense cells, convolutions.
+// The kernels of unrolled networks: momentum per coordinate, small dense cells and whole steps,
+// convolutions.
 #include "cpu/convolution.h"
 #include "cpu/momentum.h"
 #include "fuzz_input.h"
@@ -105,6 +106,114 @@ void cells(Input& in) {
   if (tame) LPGD_HOLDS(all_finite(v));
 }
 
+// Whole steps and what they leave for the weights' gradients.
+template <class T>
+void steps(Input& in) {
+  StepTask<T> task{};
+  task.cell = in.flag() ? MomentumCell::kLstm : MomentumCell::kGru;
+  task.batch = in.between(1, 70);
+  task.inputs = in.between(1, 150);
+  task.outputs = in.between(1, 150);
+  task.layers = in.between(1, 3);
+  task.hidden = in.between(1, 20);
+  const bool lstm = task.cell == MomentumCell::kLstm, tame = in.flag();
+  const int L = task.layers, H = task.hidden, gates = cell_rows(task.cell) * H;
+  const std::int64_t B = task.batch, states = L * B * H;
+  in.tame(tame);
+  std::vector<std::vector<T>> kept;
+  kept.reserve(4 * kMostLayers + 8);
+  const auto draw = [&](std::int64_t count) {
+    kept.push_back(in.numbers<T>(count));
+    return kept.back().data();
+  };
+  const auto room = [](std::int64_t count) {
+    return std::vector<T>(static_cast<std::size_t>(count));
+  };
+  std::vector<std::vector<T>> grads;
+  for (int l = 0; l < L; ++l) {
+    const std::int64_t inputs = l == 0 ? task.inputs : H;
+    task.weights[l] = {draw(gates * inputs), draw(gates * H), draw(gates), draw(gates)};
+    for (const std::int64_t count :
+         {gates * inputs, std::int64_t{gates} * H, std::int64_t{gates}, std::int64_t{gates}})
+      grads.push_back(room(count));
+  }
+  task.w_out = draw(task.outputs * L * H);
+  task.b_out = draw(task.outputs);
+  grads.push_back(room(task.outputs * L * H));
+  grads.push_back(room(task.outputs));
+  task.x = draw(B * task.inputs);
+  task.h = draw(states);
+  task.c = lstm ? draw(states) : nullptr;
+  std::vector<T> v = room(B * task.outputs), h = room(states), c = room(lstm ? states : 0);
+  std::vector<T> buffer = room(4 * states);
+  task.v = v.data();
+  task.h_out = h.data();
+  task.c_out = c.data();
+  task.gates = buffer.data();
+  const MomentumKernelsOf<T>& kernels = momentum_kernels().of<T>();
+  const Room workspace(kernels.step_bytes(L, H, B));
+  kernels.step(task, 0, B, workspace.get());
+  if (tame) LPGD_HOLDS(all_finite(v) && all_finite(h) && all_finite(c) && all_finite(buffer));
+
+  // an item is what it is without those before it, in other registers
+  const std::vector<T> whole = v;
+  kernels.step(task, in.between(0, static_cast<int>(B) - 1), B, workspace.get());
+  LPGD_HOLDS(!tame || whole == v);
+
+  StepBackwardTask<T> back{};
+  back.cell = task.cell;
+  back.batch = B;
+  back.inputs = task.inputs;
+  back.outputs = task.outputs;
+  back.layers = L;
+  back.hidden = H;
+  for (int l = 0; l < L; ++l) back.weights[l] = task.weights[l];
+  back.w_out = task.w_out;
+  back.h = task.h;
+  back.c = task.c;
+  back.c_out = c.data();
+  back.gates = buffer.data();
+  back.d_v = in.flag() ? draw(B * task.outputs) : nullptr;
+  back.d_h_out = in.flag() ? draw(states) : nullptr;
+  back.d_c_out = lstm && in.flag() ? draw(states) : nullptr;
+  std::vector<T> d_x = room(B * task.inputs), d_h = room(states), d_c = room(lstm ? states : 0);
+  std::vector<T> d_gates = room(4 * states);
+  back.d_x = in.flag() ? d_x.data() : nullptr;
+  back.d_h = d_h.data();
+  back.d_c = d_c.data();
+  back.d_gates = d_gates.data();
+  kernels.step_backward(back, 0, B, workspace.get());
+  if (tame)
+    LPGD_HOLDS(all_finite(d_x) && all_finite(d_h) && all_finite(d_c) && all_finite(d_gates));
+
+  WeightGradientTask<T> sums{};
+  sums.cell = task.cell;
+  sums.steps = 2;
+  sums.batch = B;
+  sums.inputs = task.inputs;
+  sums.outputs = task.outputs;
+  sums.layers = L;
+  sums.hidden = H;
+  const T* const xs[] = {task.x, task.x};
+  const T* const before[] = {task.h, task.h};
+  const T* const after[] = {h.data(), h.data()};
+  const T* const all_gates[] = {d_gates.data(), d_gates.data()};
+  const T* const vs[] = {back.d_v, nullptr};
+  sums.x = xs;
+  sums.before = before;
+  sums.after = after;
+  sums.d_gates = all_gates;
+  sums.d_v = vs;
+  std::vector<T*> totals;
+  for (std::vector<T>& grad : grads) totals.push_back(grad.data());
+  sums.totals = totals.data();
+  const int parts = in.between(1, 3);
+  for (int part = 0; part < parts; ++part) kernels.weight_gradients(sums, part, parts);
+  sums.add = true;
+  kernels.weight_gradients(sums, 0, 1);
+  for (const std::vector<T>& grad : grads) LPGD_HOLDS(!tame || all_finite(grad));
+}
+
 template <class T>
 void convolution(Input& in) {
   ConvolutionTask<T> task{};
@@ -160,11 +269,13 @@ void convolution(Input& in) {
 
 template <class T>
 void one(Input& in) {
-  switch (in.between(0, 2)) {
+  switch (in.between(0, 3)) {
     case 0:
       return coordinates<T>(in);
     case 1:
       return cells<T>(in);
+    case 2:
+      return steps<T>(in);
     default:
       return convolution<T>(in);
   }
