@@ -10,16 +10,13 @@ of the matrix products' multiplications and additions.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
 import bench_momentum
 from lpgd_native import reference
-from parts_qp import lower_quartile_us
-from scaling_qp import show
+from parts_qp import lower_quartile_us, main
 
 SIZES = [(b, n, 64) for n in (53, 343, 4096) for b in (8, 32, 256)]
 
@@ -81,18 +78,9 @@ def steps(seconds: float = 1.0) -> Iterator[str]:
         yield f"| {batch} | {n} | {hidden} | " + " | ".join(f"{t:.0f}" for t in times) + " |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    sections = (
+if __name__ == "__main__":
+    main(
+        __doc__,
         ("Operators, GF/s, beside torch's products of the same shapes", operators()),
         ("A step, forward and backward", steps()),
     )
-    show(sections, options.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -129,18 +129,18 @@ def resolves(seconds: float = 1.0) -> Iterator[str]:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(description: str, *sections: tuple[str, Iterator[str]]) -> None:
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    sections = (
-        ("One call", one_call()),
-        ("LPGD average's re-solve, B = 256, n = 50", resolves()),
-    )
     show(sections, options.out)
 
 
 if __name__ == "__main__":
-    main()
+    main(
+        __doc__,
+        ("One call", one_call()),
+        ("LPGD average's re-solve, B = 256, n = 50", resolves()),
+    )
