@@ -218,6 +218,37 @@ def test_intervals_and_paired_differences():
     assert "| LPD-RMA − LPD | 2 | -0.0100 ± 0.0000 |" in text
 
 
+def test_a_seed_that_overflows_is_left_out_and_counted():
+    results = deconvolution_report.Results(
+        [fake("LPGD", 1.0, s, None if s == 2 else 0.05 + 0.01 * s) for s in range(3)]
+        + [fake("LPGD-RMA", 1.0, s, 0.04 + 0.01 * s) for s in range(3)]
+        + [fake("LPGD", 4.0, s, None) for s in range(3)]
+    )
+    text = deconvolution_report.markdown(results, ["LPGD", "LPGD-RMA"], [1.0, 4.0], {})
+    assert "| LPGD | 10 | 0.0550 ± 0.0635 (2 of 3) | - (0 of 3) |" in text
+    assert "| LPGD-RMA − LPGD | 2 | -0.0100 ± 0.0000 (2 of 3) | - |" in text
+
+
+def test_a_network_that_overflows_on_a_test_signal(data, tmp_path):
+    """Its error is none, not a number made of the others; how many signals is said."""
+    spec = network("LPGD:iterations=1")
+    bad = data.test.clone()
+    bad[3] = float("inf")
+    run = deconvolution_train.train(spec, 1.0, 0, data._replace(test=bad), TINY, tmp_path, Alone())
+    assert run["test"] is None
+    assert run["test_not_finite"] == 1
+
+
+def test_a_network_has_a_learning_rate_of_its_own(data, tmp_path):
+    spec = network("LPGD:iterations=1,learning_rate=0.01")
+    run = deconvolution_train.train(spec, 1.0, 0, data, TINY, tmp_path, Alone())
+    assert run["settings"]["learning_rate"] == 0.01
+    settings = replace(TINY, learning_rate=0.01)
+    same = network("LPGD:iterations=1")
+    other = deconvolution_train.train(same, 1.0, 0, data, settings, tmp_path, Alone())
+    assert other["curve"] == run["curve"]
+
+
 def test_the_command_writes_its_files(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(deconvolution, "QUICK", TINY)
     arguments = [

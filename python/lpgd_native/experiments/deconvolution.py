@@ -111,6 +111,7 @@ class Network:
     layers: int = 2
     mode: str = "step"
     share: float = 1.0  # of the training signals
+    learning_rate: float | None = None  # None: that of the settings
 
     def build(self, operator: VolterraDeconvolution) -> nn.Module:
         """The network, untrained."""
@@ -151,6 +152,7 @@ CONTROLS = (
     "LPD-dense",
     "LPD-blind",
     "LPD-memory",
+    "LPGD:learning_rate=0.0001",  # LPGD overflows: is it the step?
 )
 SENSITIVITY = (
     *(f"LPD-RMA:hidden={h}" for h in (10, 30, 70, 100)),
@@ -171,7 +173,7 @@ def network(text: str) -> Network:
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
         kinds = {"iterations": int, "cell": str, "hidden": int, "layers": int, "mode": str}
-        convert = {**kinds, "share": float}.get(key)
+        convert = {**kinds, "share": float, "learning_rate": float}.get(key)
         if convert is None:
             raise ValueError(f"network {text!r}: unknown option {key!r}")
         changes[key] = convert(value)

@@ -130,8 +130,9 @@ def _train_all(
                 writer.close()
             if group.rank == 0:
                 bars.advance(task)
+                test = "not finite" if result["test"] is None else f"{result['test']:.5f}"
                 where.print(
-                    f"[{number}/{len(runs)}] {name}: test {result['test']:.5f}, "
+                    f"[{number}/{len(runs)}] {name}: test {test}, "
                     f"{result['seconds']:.0f} s",
                     markup=False,
                     highlight=False,
@@ -182,7 +183,10 @@ def _report(
         for label in labels:
             for a in strengths:
                 mean = results.error(label, a)
-                half = None if math.isnan(mean.half) else mean.half  # JSON has no nan
-                rows.append({"network": label, "a": a, "test": mean.value, "half": half})
+                row: dict[str, Any] = {"network": label, "a": a, "test": mean.value}
+                row |= {"half": mean.half, "seeds": mean.count, "lost": mean.lost}
+                for key in ("test", "half"):
+                    row[key] = None if math.isnan(row[key]) else row[key]  # JSON has no nan
+                rows.append(row)
         document = {"settings": asdict(settings), "runs": rows, "floors": floors}
         typer.echo(json.dumps(document, indent=2))

@@ -25,21 +25,28 @@ class Mean:
     value: float
     half: float
     count: int
+    lost: int = 0  # seeds left out because their value was not finite
 
     def __str__(self) -> str:
-        if math.isnan(self.half):
-            return f"{self.value:.4f}"
-        return f"{self.value:.4f} ± {self.half:.4f}"
+        return self.text(".4f")
+
+    def text(self, form: str) -> str:
+        """Mean ± half, both in this format, and over how many seeds if not over all."""
+        half = "" if math.isnan(self.half) else f" ± {self.half:{form.lstrip('+')}}"
+        of = f" ({self.count} of {self.count + self.lost})" if self.lost else ""
+        value = "-" if math.isnan(self.value) else f"{self.value:{form}}"
+        return f"{value}{half}{of}"
 
 
-def mean_of(values: Sequence[float]) -> Mean:
-    """Student's t interval of the mean."""
-    count = len(values)
+def mean_of(values: Sequence[float], only_finite: bool = False) -> Mean:
+    """Student's t interval of the mean; `only_finite` leaves out what is not, and counts it."""
+    kept = [value for value in values if math.isfinite(value) or not only_finite]
+    count, lost = len(kept), len(values) - len(kept)
     if count < 2:
-        return Mean(values[0] if count else math.nan, math.nan, count)
+        return Mean(kept[0] if count else math.nan, math.nan, count, lost)
     t = _T[count - 2] if count - 2 < len(_T) else 1.96 + 2.4 / (count - 1)
-    tensor = torch.tensor(values, dtype=torch.float64)
-    return Mean(float(tensor.mean()), t * float(tensor.std()) / math.sqrt(count), count)
+    tensor = torch.tensor(kept, dtype=torch.float64)
+    return Mean(float(tensor.mean()), t * float(tensor.std()) / math.sqrt(count), count, lost)
 
 
 class Results:
@@ -52,7 +59,8 @@ class Results:
         )
         self.parameters: dict[str, int] = {}
         for run in self.runs:
-            self.errors[run["network"]][run["a"]][run["seed"]] = run["test"]
+            test = math.nan if run["test"] is None else run["test"]  # overflow on a test signal
+            self.errors[run["network"]][run["a"]][run["seed"]] = test
             self.parameters[run["network"]] = run["parameters"]
 
     @staticmethod
@@ -63,12 +71,13 @@ class Results:
 
     def error(self, name: str, a: float) -> Mean:
         """Test error, mean over seeds."""
-        return mean_of(list(self.errors[name][a].values()))
+        return mean_of(list(self.errors[name][a].values()), only_finite=True)
 
     def difference(self, name: str, other: str, a: float) -> Mean:
         """Paired over the seeds that both have: error of `name` minus that of `other`."""
         left, right = self.errors[name][a], self.errors[other][a]
-        return mean_of([left[s] - right[s] for s in sorted(left.keys() & right.keys())])
+        pairs = [left[s] - right[s] for s in sorted(left.keys() & right.keys())]
+        return mean_of(pairs, only_finite=True)
 
 
 def markdown(
@@ -104,6 +113,7 @@ def markdown(
                 for control in names
                 if control.startswith("LPD") and control != "LPD-RMA"
             ),
+            *(("LPGD-RMA", control) for control in names if control.startswith("LPGD:")),
         )
         if name in names and other in names
     ]
@@ -118,7 +128,7 @@ def markdown(
         means = [results.difference(name, other, a) for a in nonlinearities]
         count = max(m.count for m in means)
         if count:
-            cells = [f"{m.value:+.4f} ± {m.half:.4f}" if m.count > 1 else "-" for m in means]
+            cells = [m.text("+.4f") if m.count else "-" for m in means]
             lines.append(f"| {name} − {other} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,13 @@ def train(
     Seeds are paired: the same seed gives the same initial numbers, as far as shapes agree, and the
     same batches to every network. Batches are shared out over the processes, so that gradients are
     those of one process up to the order of sums.
+
+    The test error is None where the network overflows on a test signal; ``test_not_finite`` says
+    on how many.
     """
     name = run_name(spec, a, seed)
+    if spec.learning_rate is not None:
+        settings = replace(settings, learning_rate=spec.learning_rate)
     result_file, state_file = folder / f"{name}.json", folder / f"{name}.pt"
     wanted = json.loads(json.dumps(asdict(settings)))
     if (found := read_result(result_file, wanted)) is not None:
@@ -106,7 +112,7 @@ def train(
     state = fit(
         plain,
         loss_of,
-        lambda: evaluate(plain, validation),
+        lambda: float(errors(plain, validation).mean()),
         settings,
         wanted,
         state_file,
@@ -115,6 +121,8 @@ def train(
         saves=group.rank == 0,
         device=device,
     )
+    tested = errors(plain, data.test.to(device))
+    test = float(tested.mean())
     result = {
         "network": spec.name,
         "a": a,
@@ -122,7 +130,8 @@ def train(
         "settings": wanted,
         "processes": group.count,
         "parameters": sum(p.numel() for p in plain.parameters()),
-        "test": evaluate(plain, data.test.to(device)),
+        "test": test if math.isfinite(test) else None,  # JSON has no nan
+        "test_not_finite": int(tested.isfinite().logical_not().sum()),
         "validation": state["best"],
         "best_step": state["best_step"],
         "seconds": round(state["seconds"], 1),
@@ -143,9 +152,8 @@ def operator_on(model: nn.Module, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, signals: Tensor) -> float:
-    """Mean squared error over signals and components."""
-    total = 0.0
-    for x in torch.split(signals, 500):
-        total += float((model(operator_on(model, x)) - x).square().sum())
-    return total / signals.numel()
+def errors(model: nn.Module, signals: Tensor) -> Tensor:
+    """[N] mean squared errors of signals, float64."""
+    parts = torch.split(signals, 500)
+    found = [(model(operator_on(model, x)) - x).square().double().mean(dim=1) for x in parts]
+    return torch.cat(found)

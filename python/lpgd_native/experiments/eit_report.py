@@ -94,8 +94,7 @@ def verdict(difference: Mean) -> str:
 def _signed(mean: Mean) -> str:
     if not mean.count:
         return "-"
-    half = "" if math.isnan(mean.half) else f" ± {mean.half:.5f}"
-    return f"{mean.value:+.5f}{half}"
+    return mean.text("+.5f")
 
 
 def claims(results: Results, sizes: Sequence[int]) -> dict[tuple[str, str, str], Mean]:
@@ -167,9 +166,7 @@ def markdown(
                 continue
             cells = []
             for measure, form in MEASURES.items():
-                mean = results.mean(name, size, measure)
-                half = "" if math.isnan(mean.half) else f" ± {mean.half:{form}}"
-                cells.append(f"{mean.value:{form}}{half}")
+                cells.append(results.mean(name, size, measure).text(form))
             count = next(iter(runs.values()))["parameters"]
             seconds = statistics.median(run["seconds_per_epoch"] for run in runs.values())
             cells = [f"{count:,}", str(size), str(len(runs)), *cells, f"{seconds:.1f}"]
