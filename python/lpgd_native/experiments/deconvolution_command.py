@@ -132,8 +132,7 @@ def _train_all(
                 bars.advance(task)
                 test = "not finite" if result["test"] is None else f"{result['test']:.5f}"
                 where.print(
-                    f"[{number}/{len(runs)}] {name}: test {test}, "
-                    f"{result['seconds']:.0f} s",
+                    f"[{number}/{len(runs)}] {name}: test {test}, {result['seconds']:.0f} s",
                     markup=False,
                     highlight=False,
                 )
