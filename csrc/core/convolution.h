@@ -56,12 +56,7 @@ LPGD_INLINE void convolve_tile(const T* w, int inputs, int kernel, const T* line
       S value[P];
       LPGD_UNROLL
       for (int p = 0; p < P; ++p) value[p] = load<S>(from + k + p * W);
-      LPGD_UNROLL
-      for (int o = 0; o < O; ++o) {
-        const S factor = broadcast<S>(factors[o * stride + k]);
-        LPGD_UNROLL
-        for (int p = 0; p < P; ++p) acc[o][p] += factor * value[p];
-      }
+      add_multiples(factors + k, stride, value, acc);
     }
   }
   for (int o = 0; o < O; ++o)

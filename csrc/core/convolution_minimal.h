@@ -43,12 +43,7 @@ LPGD_INLINE void products_at_point(const T* w, int inputs, const T* tiles, int l
     S value[P];
     LPGD_UNROLL
     for (int p = 0; p < P; ++p) value[p] = load<S>(tiles + p * W);
-    LPGD_UNROLL
-    for (int o = 0; o < O; ++o) {
-      const S factor = broadcast<S>(w[o]);
-      LPGD_UNROLL
-      for (int p = 0; p < P; ++p) acc[o][p] += factor * value[p];
-    }
+    add_multiples(w, 1, value, acc);
   }
   for (int o = 0; o < O; ++o)
     for (int p = 0; p < P; ++p) store(out + o * line + p * W, acc[o][p]);

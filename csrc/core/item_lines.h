@@ -7,8 +7,6 @@
 
 LPGD_BEGIN_NAMESPACE
 
-#define LPGD_UNROLL_ALL _Pragma("GCC unroll 32")
-
 // P registers of items
 template <class T, int P>
 struct ItemBlock {
@@ -177,12 +175,7 @@ LPGD_INLINE void item_tile(const ByColumns<T>& w, int inputs, const T* in, T* ou
     S value[P];
     LPGD_UNROLL_ALL
     for (int p = 0; p < P; ++p) value[p] = load<S>(in + k * M + p * W);
-    LPGD_UNROLL_ALL
-    for (int r = 0; r < R; ++r) {
-      const S factor = broadcast<S>(from[r]);
-      LPGD_UNROLL_ALL
-      for (int p = 0; p < P; ++p) acc[r][p] += factor * value[p];
-    }
+    add_multiples(from, 1, value, acc);
   }
   LPGD_UNROLL_ALL
   for (int r = 0; r < R; ++r) {

@@ -58,6 +58,18 @@ LPGD_INLINE void store(T* to, const S& value) {
   __builtin_memcpy(to, &value, sizeof(S));
 }
 
+// acc[r][p] += a[r * step] * value[p]: every product of a matrix with registers of problems or of
+// columns is a sum of these. Numbers of the matrix are broadcast from where they lie.
+template <int R, int P, class S, class T>
+LPGD_INLINE void add_multiples(const T* a, std::int64_t step, const S (&value)[P], S (&acc)[R][P]) {
+  LPGD_UNROLL_ALL
+  for (int r = 0; r < R; ++r) {
+    const S factor = broadcast<S>(a[r * step]);
+    LPGD_UNROLL_ALL
+    for (int p = 0; p < P; ++p) acc[r][p] += factor * value[p];
+  }
+}
+
 // Past the caches, to an address that is a multiple of the register: the line that is overwritten
 // need not be read first.
 template <class S, class T>

@@ -10,12 +10,14 @@
 #define LPGD_INLINE __device__ __forceinline__
 #define LPGD_HOST_TOO __host__ __device__ inline  // sizes, which the launchers ask for as well
 #define LPGD_UNROLL _Pragma("unroll")
+#define LPGD_UNROLL_ALL _Pragma("unroll")
 #define LPGD_ROLLED _Pragma("unroll 1")
 #else
 #define LPGD_HD inline
 #define LPGD_HOST_TOO inline
 #define LPGD_INLINE inline __attribute__((always_inline))
 #define LPGD_UNROLL _Pragma("GCC unroll 8")
+#define LPGD_UNROLL_ALL _Pragma("GCC unroll 32")
 #define LPGD_ROLLED
 #endif
 

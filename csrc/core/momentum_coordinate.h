@@ -75,12 +75,7 @@ LPGD_INLINE void tile_products(const T* w, std::int64_t stride, const T* in, int
     LPGD_UNROLL
     for (int p = 0; p < P; ++p)
       value[p] = load<S>(in + m * CoordinateBlock<T>::rows + p * wide_lanes<T>());
-    LPGD_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const S factor = broadcast<S>(w[r * stride + m]);
-      LPGD_UNROLL
-      for (int p = 0; p < P; ++p) acc[r][p] += factor * value[p];
-    }
+    add_multiples(w + m, stride, value, acc);
   }
 }
 

@@ -20,12 +20,7 @@ LPGD_INLINE void product_tile(const T* a, const T* joint, int line, T* out) {
     V right[C];
     LPGD_UNROLL
     for (int c = 0; c < C; ++c) right[c] = load<V>(joint + i * line + c * W);
-    LPGD_UNROLL
-    for (int p = 0; p < P; ++p) {
-      const V left = broadcast<V>(a[p * R + i]);
-      LPGD_UNROLL
-      for (int c = 0; c < C; ++c) acc[p][c] += left * right[c];
-    }
+    add_multiples(a + i, R, right, acc);
   }
   LPGD_UNROLL
   for (int p = 0; p < P; ++p) {
@@ -121,11 +116,7 @@ LPGD_INLINE void back_products(const T* w, const T* d, int rows, int cols, bool 
         } else {
           for (int q = 0; q < here; ++q) factor[q] = w[r * cols + m + q];
         }
-        LPGD_UNROLL
-        for (int q = 0; q < kM; ++q) {
-          LPGD_UNROLL
-          for (int p = 0; p < P; ++p) acc[q][p] += broadcast<S>(factor[q]) * value[p];
-        }
+        add_multiples(factor, 1, value, acc);
       }
       for (int q = 0; q < here; ++q)
         for (int p = 0; p < P; ++p) store(out + (m + q) * R + at + p * W, acc[q][p]);

@@ -65,12 +65,7 @@ LPGD_INLINE void outer_tile(const OuterTask<T>& task, int j, int k, const Lanes&
       S value[P];
       LPGD_UNROLL_ALL
       for (int p = 0; p < P; ++p) value[p] = lanes.get(b + p * W);
-      LPGD_UNROLL_ALL
-      for (int r = 0; r < R; ++r) {
-        const S factor = broadcast<S>(a[r]);
-        LPGD_UNROLL_ALL
-        for (int p = 0; p < P; ++p) acc[r][p] += factor * value[p];
-      }
+      add_multiples(a, 1, value, acc);
     }
   }
   LPGD_UNROLL_ALL
