@@ -271,6 +271,32 @@ def test_the_command_writes_its_files(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "deconvolution.png").stat().st_size > 10_000
 
 
+def test_report_trains_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(deconvolution, "QUICK", TINY)
+    for seed in range(3):
+        run = fake("LPD", 4.0, seed, 0.05 + 0.01 * seed)
+        run["settings"]["steps"] = TINY.steps
+        (tmp_path / f"LPD-a=4-seed={seed}.json").write_text(json.dumps(run))
+    arguments = ["train", "deconvolution", "--quick", "--report", "--seeds", "2", "--a", "4"]
+    assert cli.main([*arguments, "--networks", "LPD,LPD-RMA", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "| LPD | 10 | 0.0550 ± 0.0635 |" in out  # the first two seeds
+    assert "| LPD-RMA | 0 | - |" in out
+    assert len(list(tmp_path.glob("*seed=*.json"))) == 3
+
+
+def test_what_is_compared():
+    pairs = deconvolution_report.pairs
+    assert pairs(["LPD", "LPD-RMA"]) == [("LPD-RMA", "LPD")]
+    assert pairs([*deconvolution.SIX, "LPD-dense"])[5:] == [("LPD-dense", "LPD-RMA")]
+    shares = ["LPD", "LPD-RMA", "LPD:share=0.5", "LPD-RMA:share=0.5"]
+    assert pairs(shares)[1:] == [
+        ("LPD-RMA:share=0.5", "LPD:share=0.5"),
+        ("LPD:share=0.5", "LPD"),
+        ("LPD-RMA:share=0.5", "LPD-RMA"),
+    ]
+
+
 def test_tensorboard(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(deconvolution, "QUICK", TINY)
     arguments = ["train", "deconvolution", "--quick", "--tensorboard", "--out", str(tmp_path)]

@@ -362,6 +362,10 @@ def test_the_study_from_end_to_end(tmp_path, capsys, monkeypatch):
     if importable("matplotlib"):
         for kind in ("errors", "phantoms"):
             assert (out / f"eit-disc2-crime-{kind}.png").stat().st_size > 10_000
+    table = stem.with_suffix(".md").read_text()
+    assert cli.main([*arguments, "--report"]) == 0  # trains nothing, says the same
+    assert "[4/4]" not in capsys.readouterr().out
+    assert stem.with_suffix(".md").read_text() == table
     for wrong in (["--settings", "odd"], ["--sizes", "500"]):
         assert cli.main([*arguments, *wrong]) == 2
 

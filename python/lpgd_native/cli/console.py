@@ -18,6 +18,7 @@ __all__ = [
     "Device",
     "Json",
     "Quick",
+    "Report",
     "Seed",
     "Threads",
     "console",
@@ -91,6 +92,9 @@ def output_option(text: str) -> Any:
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="First seed of the random numbers.")]
 Quick = Annotated[bool, typer.Option("--quick", help="A small run, to see that it works.")]
+Report = Annotated[
+    bool, typer.Option("--report", help="Only the tables of the runs that are there.")
+]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Where tensors live.")
 ]

@@ -17,6 +17,7 @@ from lpgd_native.cli.console import (
     Device,
     Json,
     Quick,
+    Report,
     Seed,
     Threads,
     console,
@@ -58,6 +59,7 @@ def command(
         bool, typer.Option("--tensorboard", help="Curves for TensorBoard.")
     ] = False,
     quick: Quick = False,
+    report: Report = False,
     as_json: Json = False,
 ) -> int:
     """Unrolled networks with recurrent momentum on nonlinear deconvolution.
@@ -87,14 +89,13 @@ def command(
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ModuleNotFoundError("--tensorboard needs pip install 'lpgd-native[tensorboard]'")
     data = study.make_data(settings.sizes)
+    paired = range(seed, seed + seeds)
     with training.processes(device_of(device)) as group:
-        runs = [
-            (s, k, spec) for s in range(seed, seed + seeds) for k in strengths for spec in specs
-        ]
+        runs = [(s, k, spec) for s in paired for k in strengths for spec in specs if not report]
         _train_all(runs, data, settings, output, group, tensorboard, as_json)
         if group.rank:
             return 0
-    _report(data, settings, output, [spec.name for spec in specs], strengths, as_json)
+    _report(data, settings, output, [spec.name for spec in specs], strengths, paired, as_json)
     return 0
 
 
@@ -153,6 +154,7 @@ def _report(
     folder: Path,
     labels: list[str],
     strengths: list[float],
+    seeds: range,
     as_json: bool,
 ) -> None:
     from lpgd_native.experiments import _files
@@ -168,7 +170,7 @@ def _report(
         operator = VolterraDeconvolution.random(a)
         for quadratic, label in enumerate(floors):
             floors[label][a] = study.least_squares(operator, data, bool(quadratic))
-    results = report.Results.read(folder, settings.steps)
+    results = report.Results.read(folder, settings.steps, seeds)
     text = report.markdown(results, labels, strengths, floors)
     _files.write_text(folder / "deconvolution.md", text)
     where = console(as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,12 @@ class Results:
             self.parameters[run["network"]] = run["parameters"]
 
     @staticmethod
-    def read(folder: Path, steps: int) -> Results:
-        """The runs in `folder` that were trained for so many steps."""
+    def read(folder: Path, steps: int, seeds: Container[int]) -> Results:
+        """The runs in `folder` with these seeds, trained for so many steps."""
         found = (json.loads(p.read_text()) for p in sorted(folder.glob("*-seed=*.json")))
-        return Results(run for run in found if run["settings"]["steps"] == steps)
+        return Results(
+            run for run in found if run["settings"]["steps"] == steps and run["seed"] in seeds
+        )
 
     def error(self, name: str, a: float) -> Mean:
         """Test error, mean over seeds."""
@@ -100,23 +102,6 @@ def markdown(
         lines.append(
             f"| {name} | {results.parameters.get(name, 0):,} | " + " | ".join(cells) + " |"
         )
-    pairs = [
-        (name, other)
-        for name, other in (
-            ("LPGD-MA", "LPGD"),
-            ("LPGD-RMA", "LPGD"),
-            ("LPD-MA", "LPD"),
-            ("LPD-RMA", "LPD"),
-            ("LPD-RMA", "LPGD-RMA"),
-            *(
-                (control, "LPD-RMA")
-                for control in names
-                if control.startswith("LPD") and control != "LPD-RMA"
-            ),
-            *(("LPGD-RMA", control) for control in names if control.startswith("LPGD:")),
-        )
-        if name in names and other in names
-    ]
     lines += [
         "",
         "Paired differences over seeds:",
@@ -124,13 +109,37 @@ def markdown(
         head.replace("parameters", "seeds").replace("network", "difference"),
     ]
     lines.append("| --- | ---: |" + " ---: |" * len(nonlinearities))
-    for name, other in dict.fromkeys(pairs):
+    for name, other in pairs(names):
         means = [results.difference(name, other, a) for a in nonlinearities]
         count = max(m.count for m in means)
         if count:
             cells = [m.text("+.4f") if m.count else "-" for m in means]
             lines.append(f"| {name} − {other} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Which networks of these are compared: minuend, subtrahend.
+
+    The six with and without momentum; controls with recurrent momentum; a network with options
+    with itself without them, and recurrent momentum with plain at the same options.
+    """
+    wanted = [("LPGD-MA", "LPGD"), ("LPGD-RMA", "LPGD"), ("LPD-MA", "LPD"), ("LPD-RMA", "LPD")]
+    wanted.append(("LPD-RMA", "LPGD-RMA"))
+    basic = {name for pair in wanted for name in pair}
+    for name in names:
+        base, colon, options = name.partition(":")
+        family, _, momentum = base.partition("-")
+        same = f"{family}-RMA{colon}{options}"
+        if name in basic:
+            continue
+        if not momentum and same in names:
+            wanted.append((same, name))
+        elif momentum != "RMA":
+            wanted.append((name, f"{family}-RMA"))
+        if colon:
+            wanted.append((name, base))
+    return [pair for pair in wanted if set(pair) <= set(names)]
 
 
 def plot(
@@ -140,9 +149,13 @@ def plot(
     floors: dict[str, dict[float, float]],
     path: Path,
 ) -> None:
-    """Test error against a, a line for each network, intervals as bars."""
+    """Test error against a, a line for each network, intervals as bars; for one a, a row each."""
     require("matplotlib").use("Agg")
     plt = require("matplotlib.pyplot")
+    names = [name for name in names if any(results.errors[name][a] for a in nonlinearities)]
+    if len(nonlinearities) == 1:
+        _plot_levels(results, names, nonlinearities[0], floors, path)
+        return
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for style, (label, values) in zip(("--", ":"), floors.items(), strict=False):
         axes.plot(
@@ -167,6 +180,32 @@ def plot(
     axes.set_ylabel("mean squared error on the test set")
     axes.set_title("Nonlinear deconvolution, 53 numbers from 12")
     axes.legend(fontsize=8, ncols=2)
+    axes.grid(alpha=0.3)
+    _files.write_figure(path, figure, dpi=130)
+    plt.close(figure)
+
+
+def _plot_levels(
+    results: Results,
+    names: Sequence[str],
+    a: float,
+    floors: dict[str, dict[float, float]],
+    path: Path,
+) -> None:
+    plt = require("matplotlib.pyplot")
+    height = 1.2 + 0.25 * len(names)
+    figure, axes = plt.subplots(figsize=(8, height), layout="constrained")
+    for style, (label, values) in zip(("--", ":"), floors.items(), strict=False):
+        axes.axvline(values[a], linestyle=style, color="0.5", label=label)
+    for row, name in enumerate(names):
+        mean = results.error(name, a)
+        half = 0 if math.isnan(mean.half) else mean.half
+        axes.errorbar(mean.value, row, xerr=half, marker="o", markersize=4, capsize=2, color="C0")
+    axes.set_yticks(range(len(names)), labels=names)
+    axes.invert_yaxis()
+    axes.set_xlabel("mean squared error on the test set")
+    axes.set_title(f"Nonlinear deconvolution, 53 numbers from 12, a = {a:g}")
+    axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
     _files.write_figure(path, figure, dpi=130)
     plt.close(figure)

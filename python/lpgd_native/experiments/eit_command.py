@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lpgd_native.cli.console import Quick, Threads, console, numbers, output_option
+from lpgd_native.cli.console import Quick, Report, Threads, console, numbers, output_option
 
 __all__ = ["command"]
 
@@ -45,6 +45,7 @@ def command(
     ] = None,
     threads: Threads = None,
     quick: Quick = False,
+    report: Report = False,
 ) -> int:
     """Unrolled networks with recurrent momentum on electrical impedance tomography.
 
@@ -73,6 +74,7 @@ def command(
             shape=shape,
             threads=threads,
             quick=quick,
+            report=report,
             say=lambda text: where.print(text, markup=False, highlight=False, soft_wrap=True),
         )
     except ValueError as error:

@@ -26,9 +26,12 @@ def run(
     shape: str = "disc",
     threads: int | None = None,
     quick: bool = False,
+    report: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
     """Run the study in `folder`; may be stopped and started again. Returns the tables written.
+
+    With `report`, nothing is trained: tables and pictures are of the runs that are there.
 
     Raises:
         ValueError: an unknown network, setting, shape or number of inclusions; a training set
@@ -64,7 +67,7 @@ def run(
     for case in cases:
         data = load(case, operator, folder / "data")
         these = replace(base, data=case)
-        for seed in range(seeds):
+        for seed in range(0 if report else seeds):
             for size in these.sizes:
                 for spec in specs:
                     number += 1

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lpgd_native.cli.console import Json, Quick, Seed, Threads, output_option
+from lpgd_native.cli.console import Json, Quick, Report, Seed, Threads, output_option
 
 __all__ = ["study_command"]
 
@@ -27,9 +27,6 @@ Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Passes over the data (default: the mode's).")
 ]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard.")]
-Report = Annotated[
-    bool, typer.Option("--report", help="Only the tables of the runs that are there.")
-]
 
 
 def study_command(module: str) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., int]]:
