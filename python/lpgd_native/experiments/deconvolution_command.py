@@ -91,8 +91,9 @@ def command(
     data = study.make_data(settings.sizes)
     paired = range(seed, seed + seeds)
     with training.processes(device_of(device)) as group:
-        runs = [(s, k, spec) for s in paired for k in strengths for spec in specs if not report]
-        _train_all(runs, data, settings, output, group, tensorboard, as_json)
+        runs = [(s, k, spec) for s in paired for k in strengths for spec in specs]
+        if not report:
+            _train_all(runs, data, settings, output, group, tensorboard, as_json)
         if group.rank:
             return 0
     _report(data, settings, output, [spec.name for spec in specs], strengths, paired, as_json)
