@@ -81,7 +81,7 @@ def test_every_network_of_the_study_can_be_built():
         assert network(name).name == name
     assert sizes["LPD"] == sizes["LPD-MA"] == 115_990
     assert sizes["LPGD"] == 130_640
-    assert sizes["LPD-RMA"] == sizes["LPD-blind"] == 115_990 + 46_753
+    assert sizes["LPD-RMA"] == sizes["LPD-blind"] == sizes["LPD-RMA-residual"] == 115_990 + 46_753
     assert sizes["LPD:iterations=15"] >= sizes["LPD-RMA"]
     assert network("LPD-RMA:hidden=10,cell=gru").hidden == 10
 
@@ -288,7 +288,10 @@ def test_report_trains_nothing(tmp_path, capsys, monkeypatch):
 def test_what_is_compared():
     pairs = deconvolution_report.pairs
     assert pairs(["LPD", "LPD-RMA"]) == [("LPD-RMA", "LPD")]
-    assert pairs([*deconvolution.SIX, "LPD-dense"])[5:] == [("LPD-dense", "LPD-RMA")]
+    assert pairs([*deconvolution.SIX, "LPD-dense"])[5:] == [
+        ("LPD-dense", "LPD-RMA"),
+        ("LPD-dense", "LPD"),
+    ]
     shares = ["LPD", "LPD-RMA", "LPD:share=0.5", "LPD-RMA:share=0.5"]
     assert pairs(shares)[1:] == [
         ("LPD-RMA:share=0.5", "LPD:share=0.5"),

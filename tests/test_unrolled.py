@@ -38,6 +38,7 @@ SLOTS = [
     RecurrentMomentum("linear", 6),
     RecurrentMomentum(hidden=4, layers=1, per_coordinate=True),
     RecurrentMomentum(hidden=6, blind=True),
+    RecurrentMomentum(hidden=6, downsample=2, residual=True),
     ConvolutionalMemory(3),
     DenseMap(6),
 ]
@@ -186,6 +187,23 @@ def test_an_lstm_with_forced_gates_is_heavy_ball():
         network.momentum.w_ih_0[2 * 53 : 3 * 53] = small * eta * eye
         network.momentum.w_out.copy_(eye / small)
     assert_same(heavy, network, DOUBLE(torch.rand(3, 53, dtype=torch.float64)), 1e-6)
+
+
+def test_residual_and_blind_add_the_gradient():
+    plain, residual, blind = (
+        RecurrentMomentum(hidden=4, downsample=2, **options).build((5,)).double()
+        for options in ({}, {"residual": True}, {"blind": True})
+    )
+    residual.load_state_dict(plain.state_dict())
+    blind.load_state_dict(plain.state_dict())
+    g = torch.randn(3, 5, dtype=torch.float64)
+    state = tuple(torch.randn_like(part) for part in plain.begin(g))
+    v, new = plain.step(g, state, g)
+    v_residual, new_residual = residual.step(g, state, g)
+    torch.testing.assert_close(v_residual, g + v)
+    torch.testing.assert_close(new_residual, new)
+    v_unseen, _ = plain.step(torch.zeros_like(g), state, g)
+    torch.testing.assert_close(blind.step(g, state, g)[0], g + v_unseen)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

@@ -123,6 +123,9 @@ class Network:
                 self.cell, self.hidden, self.layers, mode=self.mode
             ),
             "blind": lambda: RecurrentMomentum(self.cell, self.hidden, self.layers, blind=True),
+            "residual": lambda: RecurrentMomentum(
+                self.cell, self.hidden, self.layers, mode=self.mode, residual=True
+            ),
             "dense": lambda: DenseMap(self.hidden),
             "memory": ConvolutionalMemory,
         }
@@ -139,6 +142,7 @@ def _family(prefix: str, dual: bool) -> list[Network]:
         "-MA-learned": "learned heavy ball",
         "-dense": "dense",
         "-blind": "blind",
+        "-RMA-residual": "residual",
         "-memory": "memory",
     }
     return [Network(prefix + suffix, dual, kind) for suffix, kind in suffixes.items()]
@@ -152,6 +156,7 @@ CONTROLS = (
     "LPD-dense",
     "LPD-blind",
     "LPD-memory",
+    "LPD-RMA-residual",  # is it that the gradient has to pass the cells?
     "LPGD:learning_rate=0.0001",  # LPGD overflows: is it the step?
 )
 SENSITIVITY = (

@@ -121,8 +121,8 @@ def markdown(
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """Which networks of these are compared: minuend, subtrahend.
 
-    The six with and without momentum; controls with recurrent momentum; a network with options
-    with itself without them, and recurrent momentum with plain at the same options.
+    The six with and without momentum; controls with recurrent momentum and without any; a network
+    with options with itself without them, and recurrent momentum with plain at the same options.
     """
     wanted = [("LPGD-MA", "LPGD"), ("LPGD-RMA", "LPGD"), ("LPD-MA", "LPD"), ("LPD-RMA", "LPD")]
     wanted.append(("LPD-RMA", "LPGD-RMA"))
@@ -137,6 +137,8 @@ def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
             wanted.append((same, name))
         elif momentum != "RMA":
             wanted.append((name, f"{family}-RMA"))
+            if momentum:
+                wanted.append((name, family))
         if colon:
             wanted.append((name, base))
     return [pair for pair in wanted if set(pair) <= set(names)]

@@ -129,6 +129,8 @@ class RecurrentMomentum:
         mode: "step" feeds g_t. "history" feeds (g_1, ..., g_t) at every iteration, from the state
             that iteration t - 1 left, as the authors' code does.
         per_coordinate: the same small cells at every coordinate, as in learned optimisers
+        residual: v_t = g_t + Xi(g_t, s_{t-1}). Without it the gradient reaches the block through
+            `hidden` numbers alone (an addition of this package).
         blind: the control without a memory of gradients: the cells are fed zeros, and
             v_t = g_t + Xi(0, s_{t-1}), the gradient and a learned bias for each place and iteration
     """
@@ -139,6 +141,7 @@ class RecurrentMomentum:
     downsample: int = 1
     mode: str = "step"
     per_coordinate: bool = False
+    residual: bool = False
     blind: bool = False
 
     def __post_init__(self) -> None:
@@ -266,7 +269,7 @@ class _Recurrent(Momentum):
         if slot.downsample > 1:
             v = v.repeat_interleave(slot.downsample, dim=-1)[:, : self.size]
         v = v.reshape(gradient.shape)
-        return (gradient + v if slot.blind else v), state
+        return (gradient + v if slot.blind or slot.residual else v), state
 
     def _history(self, g: Tensor, state: State) -> tuple[Tensor, State]:
         count = 2 if self.slot.cell == "lstm" else 1
