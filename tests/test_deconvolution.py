@@ -49,6 +49,16 @@ def test_sets_are_fixed_disjoint_and_nested():
     assert len(set(rows)) == len(rows)
 
 
+def test_a_share_of_the_training_signals(data):
+    assert torch.equal(deconvolution.training_signals(data, 0.5, 8), data.train[:32])
+    assert torch.equal(deconvolution.training_signals(data, 0.01, 8), data.train[:8])
+    more = deconvolution.training_signals(data, 2.0, 8)
+    assert more.shape == (128, 53)
+    assert torch.equal(more[:64], data.train)
+    with pytest.raises(ValueError, match="training signals of make_data"):
+        deconvolution.training_signals(data._replace(train=-data.train), 2.0, 8)
+
+
 def test_floors_of_least_squares():
     data = deconvolution.make_data((2_000, 10, 500))
     levels = {}

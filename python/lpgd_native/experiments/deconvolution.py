@@ -81,6 +81,19 @@ def make_data(sizes: tuple[int, int, int] = SIZES, seed: int = 0) -> Data:
     return Data(*parts)
 
 
+def training_signals(data: Data, share: float, batch: int) -> Tensor:
+    """The head of the training set, at least a batch; with a share above 1 more signals of the same
+    prior behind it.
+    """
+    count = max(batch, round(share * len(data.train)))
+    if count <= len(data.train):
+        return data.train[:count]
+    signals = make_signals(count, seed=0)
+    if not torch.equal(signals[: len(data.train)], data.train):
+        raise ValueError("a share above 1 needs the training signals of make_data")
+    return signals
+
+
 def least_squares(operator: VolterraDeconvolution, data: Data, quadratic: bool) -> float:
     """Test error of x from [1, y] or [1, y, y_i y_j] by least squares: what a network must beat."""
 
@@ -110,7 +123,7 @@ class Network:
     hidden: int = 50
     layers: int = 2
     mode: str = "step"
-    share: float = 1.0  # of the training signals
+    share: float = 1.0  # of the training signals; above 1, more of them
     learning_rate: float | None = None  # None: that of the settings
 
     def build(self, operator: VolterraDeconvolution) -> nn.Module:
@@ -163,7 +176,7 @@ SENSITIVITY = (
     *(f"LPD-RMA:hidden={h}" for h in (10, 30, 70, 100)),
     *(f"LPD-RMA:layers={n}" for n in (1, 3)),
     *(f"LPD-RMA:cell={c}" for c in ("gru", "rnn")),
-    *(f"{n}:share={s}" for n in ("LPD", "LPD-RMA") for s in (0.05, 0.1, 0.25, 0.5)),
+    *(f"{n}:share={s}" for n in ("LPD", "LPD-RMA") for s in (0.05, 0.1, 0.25, 0.5, 5)),
     *(f"{n}:iterations={t}" for n in ("LPD", "LPD-RMA") for t in (5, 20)),
     "LPD-RMA:mode=history",
 )

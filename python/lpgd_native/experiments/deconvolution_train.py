@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lpgd_native.experiments import _files
-from lpgd_native.experiments.deconvolution import Data, Network, Settings
+from lpgd_native.experiments.deconvolution import Data, Network, Settings, training_signals
 from lpgd_native.experiments.fit import Report, batch_of, fit, read_result
 from lpgd_native.operators import VolterraDeconvolution
 
@@ -98,7 +98,7 @@ def train(
     model: nn.Module = plain
     if group.count > 1:
         model = DistributedDataParallel(plain, broadcast_buffers=False)
-    signals = data.train[: max(settings.batch, round(spec.share * len(data.train)))].to(device)
+    signals = training_signals(data, spec.share, settings.batch).to(device)
     validation = data.validation.to(device)
 
     def loss_of(step: int) -> Tensor:
