@@ -295,6 +295,23 @@ def test_report_trains_nothing(tmp_path, capsys, monkeypatch):
     assert len(list(tmp_path.glob("*seed=*.json"))) == 3
 
 
+def test_a_table_by_option():
+    values = {"LPD": 0.05, "LPD-RMA": 0.06, "LPD:share=0.5": 0.07, "LPD-RMA:share=0.5": 0.09}
+    runs = [fake(name, 2.0, s, value) for name, value in values.items() for s in range(2)]
+    runs.append(fake("LPD-RMA:hidden=3", 2.0, 0, 0.08))
+    text = deconvolution_report.by_option(
+        deconvolution_report.Results(runs),
+        ["LPD-RMA:hidden=3", "LPD:share=0.5", "LPD-RMA:share=0.5"],
+        2.0,
+    )
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines()]
+    assert rows[0] == ["a = 2", "LPD", "LPD-RMA", "LPD-RMA − LPD"]
+    zero = " ± 0.0000"
+    assert rows[2] == ["as it is", f"0.0500{zero}", f"0.0600{zero}", f"+0.0100{zero}"]
+    assert rows[3] == ["hidden=3", "-", "0.0800", "-"]
+    assert rows[4] == ["share=0.5", f"0.0700{zero}", f"0.0900{zero}", f"+0.0200{zero}"]
+
+
 def test_what_is_compared():
     pairs = deconvolution_report.pairs
     assert pairs(["LPD", "LPD-RMA"]) == [("LPD-RMA", "LPD")]

@@ -172,7 +172,11 @@ def _report(
         for quadratic, label in enumerate(floors):
             floors[label][a] = study.least_squares(operator, data, bool(quadratic))
     results = report.Results.read(folder, settings.steps, seeds)
-    text = report.markdown(results, labels, strengths, floors)
+    studied = [label for label in labels if label in study.SENSITIVITY]
+    rest = [label for label in labels if label not in studied]
+    text = report.markdown(results, rest, strengths, floors)
+    if studied:
+        text += "".join(f"\n{report.by_option(results, studied, k)}" for k in strengths)
     _files.write_text(folder / "deconvolution.md", text)
     where = console(as_json)
     where.print(text, markup=False, highlight=False, soft_wrap=True)

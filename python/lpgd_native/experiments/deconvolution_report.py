@@ -144,6 +144,25 @@ def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     return [pair for pair in wanted if set(pair) <= set(names)]
 
 
+def by_option(results: Results, names: Sequence[str], a: float) -> str:
+    """A row for each option, a column for each network that has some, and how far recurrent
+    momentum is from the same network without: for one `a`.
+    """
+    found = dict.fromkeys(name.partition(":")[0] for name in names)
+    bases = sorted(found, key=lambda base: base.endswith("-RMA"))
+    options = list(dict.fromkeys(["", *(name.partition(":")[2] for name in names)]))
+    beside = [(base, f"{base}-RMA") for base in bases if f"{base}-RMA" in bases]
+    head = [f"a = {a:g}", *bases, *(f"{left} − {right}" for right, left in beside)]
+    lines = [f"| {' | '.join(head)} |", "| --- |" + " ---: |" * (len(head) - 1)]
+    for option in options:
+        cells = [option or "as it is"]
+        of = {base: f"{base}:{option}".rstrip(":") for base in bases}
+        cells += [results.error(of[base], a).text(".4f") for base in bases]
+        cells += [results.difference(of[r], of[m], a).text("+.4f") for m, r in beside]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def plot(
     results: Results,
     names: Sequence[str],
