@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import torch
 
-import bench_momentum
+import momentum_runs
 from lpgd_native import reference
 from parts_qp import lower_quartile_us, main
 
@@ -26,7 +26,7 @@ def rates(batch: int, n: int, hidden: int, seconds: float) -> list[float]:
     the weights' gradients, from as many steps as a tape takes together.
     """
     torch.manual_seed(0)
-    weights = tuple(w.detach() for w in bench_momentum.Cells(n, hidden, 1, n).weights())
+    weights = tuple(w.detach() for w in momentum_runs.Cells(n, hidden, 1, n).weights())
     w_ih, w_hh, w_out = weights[0], weights[1], weights[4]
     x, d_v = torch.randn(batch, n), torch.randn(batch, n)
     h, c = torch.randn(1, batch, hidden), torch.randn(1, batch, hidden)
@@ -68,9 +68,9 @@ def steps(seconds: float = 1.0) -> Iterator[str]:
     yield "| B | n | H | eager, us a step | function | in a network |"
     yield "|" + " ---: |" * 6
     for batch, n, hidden in ((1, 1, 1), (1, 53, 50), (1, 343, 64), (8, 8, 8), (32, 343, 64)):
-        runs = bench_momentum.momentum_runs(batch, n, hidden, 1, compiled=False)
-        assert max(bench_momentum.check(runs).values()) < 2e-3
-        count = bench_momentum.steps_of(batch, n)
+        runs = momentum_runs.momentum_runs(batch, n, hidden, 1, compiled=False)
+        assert max(momentum_runs.check(runs).values()) < 2e-3
+        count = momentum_runs.steps_of(batch, n)
         times = [
             lower_quartile_us(runs[name], seconds) / count
             for name in ("eager", "function", "in a network")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
@@ -205,7 +206,38 @@ def test_parts_of_a_step_are_all_there() -> None:
     assert min(rates) > 0
 
 
-@pytest.mark.parametrize("name", ["bench_prox", "bench_oracles"])
+def test_momentum_contenders_agree() -> None:
+    """The check comes before the clock; a wrong contender is not timed."""
+    made = _module("momentum_runs")
+    for runs, count in (
+        (made.momentum_runs(2, 5, 3, 2, compiled=False), 3),
+        (made.coordinate_runs(7, 3, 2), 2),
+        (made.convolution_runs(2, 3, 4, 9), 2),
+        (made.network_runs(2, "LPD-RMA", 2), 2),
+        (made.network_runs(2, "LPGD-RMA", 3, checkpoint=True), 3),
+    ):
+        assert len(runs) == count
+        assert max(made.check(runs).values()) < 1e-4
+    bench = _module("bench_momentum").Bench(quick=True, compiled=False, budget=0.0)
+    runs = made.coordinate_runs(7, 3, 2)
+    right = runs["eager"]
+    runs["wrong"] = lambda: tuple(1.01 * value for value in right())
+    assert bench.accepted("cells", runs)
+    assert set(runs) == {"eager", "per coordinate"}
+    assert "cells: wrong is off by 1.0e-02" in bench.refused
+
+
+def test_peak_memory_is_that_of_one_moment() -> None:
+    def run() -> tuple[torch.Tensor, ...]:
+        for _ in range(3):  # one after the other: the first is gone when the last is there
+            both = torch.ones(1000), torch.ones(1000)
+            del both
+        return ()
+
+    assert _module("bench_momentum").peak(run) == 2 * 4000
+
+
+@pytest.mark.parametrize("name", ["bench_prox", "bench_oracles", "bench_momentum"])
 def test_tables_go_between_their_marks(name: str) -> None:
     between, marks = _module("marks").between, _module(name).MARKS
     first, last = marks
