@@ -15,6 +15,7 @@ import lpgd_native
 
 _CODE = """
 import json, sys, torch, lpgd_native
+from lpgd_native.momentum import Tape
 torch.manual_seed(0)
 batch, n, m = 13, 9, 11  # no multiple of any register's lanes
 L = torch.randn(batch, n, n, dtype=torch.float64)
@@ -24,6 +25,19 @@ answer = {"isa": lpgd_native.build_info()["isa"]}
 for dtype in (torch.float64, torch.float32):
     s = lpgd_native.solve_qp(P.to(dtype), q.to(dtype), G.to(dtype), h.to(dtype))
     answer[str(dtype)] = [s.status.tolist(), s.x.tolist(), s.z.tolist()]
+    recurrent = []
+    for rows in (3, 7, 70):
+        torch.manual_seed(rows)
+        size = ((20, 67), (20, 5), (20,), (20,), (67, 5), (67,))
+        weights = [torch.randn(shape).to(dtype).requires_grad_() for shape in size]
+        tape = Tape("lstm", tuple(weights), rows)
+        v, *states = torch.randn(rows, 67).to(dtype), *torch.zeros(2, 1, rows, 5).to(dtype)
+        for _ in range(2):
+            v, *states = tape.step(v, *states)
+        loss = v.square().mean() + states[0].sum()
+        grads = torch.autograd.grad(loss, weights)
+        recurrent += [v.flatten().tolist(), *(g.flatten().tolist() for g in grads)]
+    answer[str(dtype)].append(sum(recurrent, []))
 print(json.dumps(answer))
 """
 
@@ -46,7 +60,7 @@ def _possible() -> list[str]:
     return list(compiled[: compiled.index(info["isa_detected"]) + 1])
 
 
-def _double(rows: list[list[float]]) -> torch.Tensor:
+def _double(rows: list[Any]) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -58,8 +72,8 @@ def test_instruction_sets_agree() -> None:
     for isa, answer in answers.items():
         assert answer["isa"] == isa
         for dtype, tolerance in (("torch.float64", 1e-9), ("torch.float32", 1e-4)):
-            status, x, z = answer[dtype]
+            status, *numbers = answer[dtype]
             assert set(status) == {0}
-            for ours, theirs in ((x, first[dtype][1]), (z, first[dtype][2])):
+            for ours, theirs in zip(numbers, first[dtype][1:], strict=True):
                 difference = _double(ours) - _double(theirs)
                 assert difference.abs().max() < tolerance

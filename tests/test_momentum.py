@@ -184,7 +184,14 @@ def test_a_tape_gives_the_gradients_of_single_steps(cell, batch):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(
     ("batch", "n", "hidden", "layers", "m"),
-    [(1, 53, 50, 2, 53), (3, 5, 4, 1, 70), (7, 130, 17, 3, 1), (16, 33, 8, 1, 16)],
+    [
+        (1, 53, 50, 2, 53),
+        (3, 5, 4, 1, 70),
+        (7, 130, 17, 3, 1),
+        (16, 33, 8, 1, 16),
+        (22, 40, 5, 1, 9),  # two rows more than are in the cache at a time
+        (64, 17, 3, 1, 20),  # a multiple of these
+    ],
 )
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_weight_gradients_of_some_steps(cell, batch, n, hidden, layers, m, dtype):
@@ -206,6 +213,20 @@ def test_weight_gradients_of_some_steps(cell, batch, n, hidden, layers, m, dtype
         seen.add(cell, totals, times == 1)
         for total, own in zip(totals, expected, strict=True):
             torch.testing.assert_close(total, times * own, rtol=tolerance, atol=30 * tolerance)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_weight_gradients_without_any_of_v(fresh):
+    """Those of the output map are zeros where they are written, and stay where they are added."""
+    case = Case("lstm", 2, 5, 3, 1, 20)
+    _, states, weights = case.split(case.build())
+    gates = torch.randn(1, 2, 12, dtype=torch.float64)
+    x = torch.randn(2, 5, dtype=torch.float64)
+    totals = [torch.full_like(w, 7.0) for w in weights]
+    _Seen([x], [states[0]], [states[1]], [gates], [None]).add("lstm", totals, fresh)
+    assert all((total == (0.0 if fresh else 7.0)).all() for total in totals[-2:])
+    expected = gates[0].mT @ x + (0.0 if fresh else 7.0)
+    torch.testing.assert_close(totals[0], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_tape_notices_changed_weights_and_has_no_second_derivative():

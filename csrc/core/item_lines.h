@@ -16,6 +16,9 @@ struct ItemBlock {
   // Outputs at a time: enough sums to hide the latency of additions, and no more lines of the
   // matrix than a set of the first cache holds, since with a stride of 4 KiB all are in one.
   static constexpr int rows = P == 1 ? 8 : (sixteen ? 12 : P == 2 ? 16 : 24) / P;
+  // Where outputs are columns of the matrix: rows of it that all outputs use while they are in the
+  // first cache. Each time the sums are read and written again.
+  static constexpr int depth = P == 1 ? 8 : P == 2 ? 32 : 64;
   // Inputs at a time: a pointer to a row of the matrix, fetched once, serves as many broadcasts.
   static constexpr int inputs = !sixteen ? 4 / P : P == 1 ? 2 : 1;
 };
@@ -98,21 +101,38 @@ LPGD_INLINE void rows_of_lines(const T* lines, int items, int count, T* rows, st
   }
 }
 
-// A matrix as a product reads it: its rows make outputs, w [outputs, inputs]...
+// Asks for the line `ahead` numbers on to be in the second-level cache. Whatever lies there: the
+// address need not be one of the array's.
+template <class T>
+LPGD_INLINE void fetch_ahead(const T* from, std::int64_t ahead) {
+  const auto address = reinterpret_cast<std::uintptr_t>(from);
+  __builtin_prefetch(
+      reinterpret_cast<const void*>(address + static_cast<std::uintptr_t>(ahead) * sizeof(T)), 0,
+      2);
+}
+
+// A matrix as a product reads it: its rows make outputs, w [outputs, inputs]... What lies `ahead`
+// numbers behind is the part of the matrix that the next product reads.
 template <class T>
 struct ByRows {
   const T* data;
   std::int64_t stride;
-  LPGD_INLINE ByRows output(int r) const { return {data + r * stride, stride}; }
-  LPGD_INLINE ByRows input(std::int64_t k) const { return {data + k, stride}; }
+  std::int64_t ahead = 0;
+  LPGD_INLINE ByRows output(int r) const { return {data + r * stride, stride, ahead}; }
+  LPGD_INLINE ByRows inputs(std::int64_t k, std::int64_t count) const {
+    return {data + k, stride, count};
+  }
 };
 // ... or its columns do, w [inputs, outputs].
 template <class T>
 struct ByColumns {
   const T* data;
   std::int64_t stride;
-  LPGD_INLINE ByColumns output(int r) const { return {data + r, stride}; }
-  LPGD_INLINE ByColumns input(std::int64_t k) const { return {data + k * stride, stride}; }
+  std::int64_t ahead = 0;
+  LPGD_INLINE ByColumns output(int r) const { return {data + r, stride, ahead}; }
+  LPGD_INLINE ByColumns inputs(std::int64_t k, std::int64_t count) const {
+    return {data + k * stride, stride, count * stride};
+  }
 };
 
 // R lines of out += sum over inputs k of w(r, k) in_k
@@ -120,6 +140,7 @@ template <int R, int P, class T>
 LPGD_INLINE void item_tile(const ByRows<T>& w, int inputs, const T* in, T* out) {
   using S = Wide<T>;
   constexpr int W = wide_lanes<T>(), M = ItemBlock<T, P>::items, K = ItemBlock<T, P>::inputs;
+  constexpr int kLine = 64 / static_cast<int>(sizeof(T));
   S acc[R][P];
   LPGD_UNROLL_ALL
   for (int r = 0; r < R; ++r) {
@@ -128,6 +149,10 @@ LPGD_INLINE void item_tile(const ByRows<T>& w, int inputs, const T* in, T* out) 
   }
   int k = 0;
   for (; k + K <= inputs; k += K) {
+    if (k % kLine == 0) {
+      LPGD_UNROLL_ALL
+      for (int r = 0; r < R; ++r) fetch_ahead(w.data + r * w.stride + k, w.ahead);
+    }
     S value[K][P];
     LPGD_UNROLL_ALL
     for (int i = 0; i < K; ++i) {
@@ -175,6 +200,7 @@ LPGD_INLINE void item_tile(const ByColumns<T>& w, int inputs, const T* in, T* ou
     S value[P];
     LPGD_UNROLL_ALL
     for (int p = 0; p < P; ++p) value[p] = load<S>(in + k * M + p * W);
+    fetch_ahead(from, w.ahead);
     add_multiples(from, 1, value, acc);
   }
   LPGD_UNROLL_ALL
@@ -195,9 +221,18 @@ LPGD_INLINE void item_tiles(const Matrix& w, int r, int outputs, int inputs, con
 }
 
 // out_r += sum over inputs k of w(r, k) in_k for all lines r of `outputs`
-template <int P, class Matrix, class T>
-void item_products(const Matrix& w, int outputs, int inputs, const T* in, T* out) {
+template <int P, class T>
+void item_products(const ByRows<T>& w, int outputs, int inputs, const T* in, T* out) {
   item_tiles<ItemBlock<T, P>::rows, P>(w, 0, outputs, inputs, in, out);
+}
+template <int P, class T>
+void item_products(const ByColumns<T>& w, int outputs, int inputs, const T* in, T* out) {
+  using Block = ItemBlock<T, P>;
+  for (int k = 0; k < inputs; k += Block::depth) {
+    const int here = inputs - k < Block::depth ? inputs - k : Block::depth;
+    item_tiles<Block::rows, P>(ByColumns<T>{w.data + k * w.stride, w.stride, w.ahead}, 0, outputs,
+                               here, in + k * Block::items, out);
+  }
 }
 
 LPGD_END_NAMESPACE

@@ -48,7 +48,7 @@ LPGD_INLINE void products_of_rows(const Matrix& w, int outputs, const T* rows, s
   for (std::int64_t k = 0; k < count; k += kItemChunk) {
     const int here = static_cast<int>(count - k < kItemChunk ? count - k : kItemChunk);
     lines_of_rows<P>(rows + k, stride, items, here, chunk);
-    item_products<P>(w.input(k), outputs, here, chunk, out);
+    item_products<P>(w.inputs(k, here), outputs, here, chunk, out);
   }
 }
 
@@ -214,8 +214,8 @@ void step_backward_block(const StepBackwardTask<T>& task, std::int64_t first, in
   for (std::int64_t k = 0; k < task.inputs; k += kItemChunk) {
     const int here = static_cast<int>(task.inputs - k < kItemChunk ? task.inputs - k : kItemChunk);
     fill_line(work.chunk, here * M, T(0));
-    item_products<P>(ByColumns<T>{task.weights[0].w_ih + k, task.inputs}, here, rows, work.gates,
-                     work.chunk);
+    item_products<P>(ByColumns<T>{task.weights[0].w_ih + k, task.inputs, here}, here, rows,
+                     work.gates, work.chunk);
     rows_of_lines<P>(work.chunk, items, here, task.d_x + first * task.inputs + k, task.inputs);
   }
 }

@@ -1,5 +1,5 @@
 // Weight gradients of the dense form, from what some steps saw: sums over steps and items of
-// products of two rows, a row's numbers in lanes. Each number is written once. Host only.
+// products of two rows, a row's numbers in lanes. Host only.
 #pragma once
 
 #include "item_lines.h"
@@ -45,49 +45,75 @@ struct OuterTask {
   bool add;
 };
 
-// Of R numbers of left from j and P registers of right from k on.
+// Some rows, of all of whose left numbers are used while those of a panel of the right are in the
+// first cache, one row after the other.
+template <class T, int P>
+struct OuterRows {
+  static constexpr int most = 64, line = P * wide_lanes<T>();
+  int count = 0;
+  const T* left[most];
+  alignas(64) T right[most * line];
+};
+
+// Of R numbers of left from j and P registers of right, written to out or added to it.
 template <int R, int P, class T, class Lanes>
-LPGD_INLINE void outer_tile(const OuterTask<T>& task, int j, int k, const Lanes& lanes) {
+LPGD_INLINE void outer_tile(const OuterRows<T, P>& rows, int j, T* out, std::int64_t stride,
+                            bool add, const Lanes& lanes) {
   using S = Wide<T>;
   constexpr int W = wide_lanes<T>();
   S acc[R][P];
-  T* const out = task.out + j * task.stride + k;
   LPGD_UNROLL_ALL
   for (int r = 0; r < R; ++r) {
     LPGD_UNROLL_ALL
-    for (int p = 0; p < P; ++p) acc[r][p] = S(T(0));
+    for (int p = 0; p < P; ++p) acc[r][p] = add ? lanes.get(out + r * stride + p * W) : S(T(0));
   }
-  for (std::int64_t t = 0; t < task.steps; ++t) {
-    if (task.left.steps[t] == nullptr) continue;
-    const T* a = task.left.steps[t] + task.left.offset + j;
-    const T* b = task.right.steps[t] + task.right.offset + k;
-    for (std::int64_t i = 0; i < task.batch; ++i, a += task.left.stride, b += task.right.stride) {
-      S value[P];
-      LPGD_UNROLL_ALL
-      for (int p = 0; p < P; ++p) value[p] = lanes.get(b + p * W);
-      add_multiples(a, 1, value, acc);
-    }
+  for (int i = 0; i < rows.count; ++i) {
+    S value[P];
+    LPGD_UNROLL_ALL
+    for (int p = 0; p < P; ++p) value[p] = load<S>(rows.right + i * rows.line + p * W);
+    add_multiples(rows.left[i] + j, 1, value, acc);
   }
   LPGD_UNROLL_ALL
   for (int r = 0; r < R; ++r) {
     LPGD_UNROLL_ALL
-    for (int p = 0; p < P; ++p) {
-      T* to = out + r * task.stride + p * W;
-      lanes.put(to, task.add ? acc[r][p] + lanes.get(to) : acc[r][p]);
-    }
+    for (int p = 0; p < P; ++p) lanes.put(out + r * stride + p * W, acc[r][p]);
   }
 }
 
 template <int R, int P, class T, class Lanes>
-LPGD_INLINE void outer_tiles(const OuterTask<T>& task, int j, int end, int k, const Lanes& lanes) {
-  for (; j + R <= end; j += R) outer_tile<R, P>(task, j, k, lanes);
+LPGD_INLINE void outer_tiles(const OuterRows<T, P>& rows, int j, int end, T* out,
+                             std::int64_t stride, bool add, const Lanes& lanes) {
+  for (; j + R <= end; j += R) outer_tile<R, P>(rows, j, out + j * stride, stride, add, lanes);
   if constexpr (R > 1) {
-    if (j < end) outer_tiles<R / 2, P>(task, j, end, k, lanes);
+    if (j < end) outer_tiles<R / 2, P>(rows, j, end, out, stride, add, lanes);
   }
 }
+
+// Rows [begin, end) of P registers of columns from k on.
 template <int P, class T, class Lanes>
 void outer_panel(const OuterTask<T>& task, int begin, int end, int k, Lanes lanes) {
-  outer_tiles<ItemBlock<T, P>::rows, P>(task, begin, end, k, lanes);
+  using S = Wide<T>;
+  constexpr int W = wide_lanes<T>();
+  OuterRows<T, P> rows;
+  bool add = task.add;
+  const auto flush = [&] {
+    outer_tiles<ItemBlock<T, P>::rows, P>(rows, begin, end, task.out + k, task.stride, add, lanes);
+    rows.count = 0;
+    add = true;
+  };
+  for (std::int64_t t = 0; t < task.steps; ++t) {
+    if (task.left.steps[t] == nullptr) continue;
+    const T* a = task.left.steps[t] + task.left.offset;
+    const T* b = task.right.steps[t] + task.right.offset + k;
+    for (std::int64_t i = 0; i < task.batch; ++i, a += task.left.stride, b += task.right.stride) {
+      rows.left[rows.count] = a;
+      LPGD_UNROLL_ALL
+      for (int p = 0; p < P; ++p)
+        store(rows.right + rows.count * rows.line + p * W, S(lanes.get(b + p * W)));
+      if (++rows.count == rows.most) flush();
+    }
+  }
+  if (rows.count > 0 || !add) flush();  // no rows at all: zeros
 }
 
 // Rows [begin, end) of out [., columns].
