@@ -116,9 +116,40 @@ void outer_panel(const OuterTask<T>& task, int begin, int end, int k, Lanes lane
   if (rows.count > 0 || !add) flush();  // no rows at all: zeros
 }
 
+// So few rows that writing is most of the work: then out from its first number to its last.
+inline constexpr int kFewRows = 4;
+
+template <class T>
+LPGD_INLINE void outer_of_few(const OuterTask<T>& task, int begin, int end, int columns) {
+  using S = Wide<T>;
+  const T *left[kFewRows], *right[kFewRows];
+  int count = 0;
+  for (std::int64_t t = 0; t < task.steps; ++t) {
+    if (task.left.steps[t] == nullptr) continue;
+    for (std::int64_t i = 0; i < task.batch; ++i, ++count) {
+      left[count] = task.left.steps[t] + task.left.offset + i * task.left.stride;
+      right[count] = task.right.steps[t] + task.right.offset + i * task.right.stride;
+    }
+  }
+  for (int j = begin; j < end; ++j) {
+    T* out = task.out + j * task.stride;
+    S factor[kFewRows];
+    for (int i = 0; i < count; ++i) factor[i] = broadcast<S>(left[i][j]);
+    sweep<T>(0, columns, [&](int k, auto lanes) {
+      S sum = task.add ? lanes.get(out + k) : S(T(0));
+      for (int i = 0; i < count; ++i) sum += factor[i] * lanes.get(right[i] + k);
+      lanes.put(out + k, sum);
+    });
+  }
+}
+
 // Rows [begin, end) of out [., columns].
 template <class T>
 LPGD_INLINE void outer_rows(const OuterTask<T>& task, int begin, int end, int columns) {
+  if (task.steps * task.batch <= kFewRows) {
+    outer_of_few(task, begin, end, columns);
+    return;
+  }
   constexpr int W = wide_lanes<T>();
   const WholeRegister<T> whole{};
   int k = 0;

@@ -194,7 +194,8 @@ void weight_gradients(std::vector<Tensor> x, std::vector<Tensor> before, std::ve
     task.totals = to.data();
     task.add = add;
     const std::int64_t threads = torch::stable::get_num_threads();
-    const std::int64_t worth = 1 + task.steps * B * count / kStepGrain;
+    // a number costs as much to write as some products
+    const std::int64_t worth = 1 + (task.steps * B + 8) * count / kStepGrain;
     const std::int64_t parts = threads < worth ? threads : worth;
     torch::stable::parallel_for(0, parts, 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t part = first; part < last; ++part)
