@@ -12,6 +12,9 @@ template <class T>
 struct CoordinateBlock {
   static constexpr int rows = 256 / static_cast<int>(sizeof(T));
   static constexpr int packs = rows / wide_lanes<T>();
+  // Registers of rows at a time, beside four gates: with two multiply-adds a cycle, eight sums are
+  // not enough to hide their latency.
+  static constexpr int tile = sizeof(Wide<T>) == 64 ? 4 : packs % 2 == 0 ? 2 : 1;
 };
 
 // What a layer's gates are multiplied with for its weight gradients: [inputs | 1 | h] of every row.
@@ -91,7 +94,7 @@ void coordinate_layer(MomentumCell cell, const CellWeights<T>& w, int inputs, in
                       const T* in, const T* h, const T* c, T* gates, T* h_out, T* c_out) {
   using S = Wide<T>;
   constexpr int R = CoordinateBlock<T>::rows, W = wide_lanes<T>();
-  constexpr int P = CoordinateBlock<T>::packs % 2 == 0 ? 2 : 1;
+  constexpr int P = CoordinateBlock<T>::tile;
   const int H = hidden;
   for (int j = 0; j < H; ++j) {
     const T* w_ih = w.w_ih + static_cast<std::int64_t>(j) * inputs;

@@ -96,7 +96,7 @@ template <class T>
 LPGD_INLINE void back_products(const T* w, const T* d, int rows, int cols, bool add, T* out) {
   using S = Wide<T>;
   constexpr int R = CoordinateBlock<T>::rows, W = wide_lanes<T>();
-  constexpr int P = CoordinateBlock<T>::packs % 2 == 0 ? 2 : 1;
+  constexpr int P = CoordinateBlock<T>::tile;
   constexpr int kM = 4;
   for (int at = 0; at < R; at += P * W) {
     for (int m = 0; m < cols; m += kM) {
