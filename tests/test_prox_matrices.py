@@ -105,6 +105,26 @@ def test_affine():
     torch.testing.assert_close(again[::2], out[::2])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("rows", "n"), [(2, 5), (3, 40), (20, 700)])
+def test_affine_sets_with_dependent_rows(rows, n, dtype):
+    """Whatever rounding leaves of the pivot: many draws, the last row a combination of others."""
+    matrices, x, b = normal(64, rows, n), normal(64, n), normal(64, rows)
+    matrices[::2, -1] = matrices[::2, 0] if rows == 2 else matrices[::2, :2].sum(1)
+    matrices[1, -1] = 0
+    matrices[3, -1] = matrices[3, 0] + 0.05 * matrices[3, -1]  # near another, and not on it
+    matrices[3] *= 1e-3
+    matrices, x, b = matrices.to(dtype), x.to(dtype), b.to(dtype)
+    for out in (project_affine(x, matrices, b), AffineSet.of(matrices).project(x, b)):
+        assert out[::2].isnan().all()
+        assert out[1].isnan().all()
+        fine = torch.arange(64) % 2 == 1
+        fine[1] = False
+        left = (matrices[fine] @ out[fine].unsqueeze(-1)).squeeze(-1)
+        tolerance = 1e-9 if dtype == torch.float64 else 2e-2
+        torch.testing.assert_close(left, b[fine], atol=tolerance, rtol=tolerance)
+
+
 @forward_mode
 @each
 def test_gradcheck(name):

@@ -6,6 +6,7 @@ or singular values meet: divided differences of the scalar prox, not derivatives
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -262,11 +263,28 @@ def project_spectral_ball(x: Tensor, radius: float | Tensor = 1.0) -> Tensor:
     return _singular("project_spectral_ball", x, "radius", radius, True)
 
 
+def _factor_of_rows(A: Tensor) -> Tensor:
+    """Cholesky factor of A A', A [..., p, n]; nan for an item whose rows are dependent.
+
+    A pivot over its row's square is the squared sine of the angle between the row and those before
+    it. Below what rounding makes of a zero it says nothing: whether the factorisation fails then
+    depends on the order of summation, so on the processor.
+    """
+    gram = A @ A.mT
+    factor, info = torch.linalg.cholesky_ex(gram)
+    with torch.no_grad():
+        least = 10 * math.sqrt(A.shape[-1]) * torch.finfo(A.dtype).eps
+        pivots = factor.diagonal(dim1=-2, dim2=-1).square()
+        squares = gram.diagonal(dim1=-2, dim2=-1)
+        full = (info == 0) & (pivots > least * squares).all(-1)
+    return torch.where(full[..., None, None], factor, torch.nan)
+
+
 class AffineSet(NamedTuple):
     """{p: A p = b} with A factored once: `project_affine` on it costs two products.
 
     Made by ``AffineSet.of(A)``, A [..., p, n] of full row rank; `factor` is the Cholesky factor of
-    A A'. Projections are differentiable in x and b; A is a constant.
+    A A', nan where the rank is not full. Projections are differentiable in x and b, not in A.
     """
 
     A: Tensor
@@ -278,8 +296,7 @@ class AffineSet(NamedTuple):
         if not isinstance(A, Tensor) or A.dim() < 2 or not A.dtype.is_floating_point:
             raise ValueError("AffineSet: A must be a floating-point tensor [..., p, n]")
         A = A.detach()
-        factor, info = torch.linalg.cholesky_ex(A @ A.mT)
-        return AffineSet(A, torch.where((info == 0)[..., None, None], factor, torch.nan))
+        return AffineSet(A, _factor_of_rows(A))
 
     def project(self, x: Tensor, b: Tensor) -> Tensor:
         """argmin_p ||p - x|| over A p = b; x: [..., n], b: [..., p]."""
@@ -292,7 +309,7 @@ def project_affine(x: Tensor, A: Tensor | AffineSet, b: Tensor) -> Tensor:
     """argmin_p ||p - x|| over A p = b; x: [..., n], A: [..., p, n] of full row rank, b: [..., p].
 
     A may be an `AffineSet`, whose factor is used again. As a tensor, A is differentiable too.
-    Where A has not full row rank the item is nan.
+    Where A has not full row rank, to rounding, the item is nan.
     """
     x = check_input("project_affine", x)
     matrix = A.A if isinstance(A, AffineSet) else A
@@ -308,6 +325,4 @@ def project_affine(x: Tensor, A: Tensor | AffineSet, b: Tensor) -> Tensor:
         )
     if isinstance(A, AffineSet):
         return A.project(x, b)
-    factor, info = torch.linalg.cholesky_ex(A @ A.mT)
-    factor = torch.where((info == 0)[..., None, None], factor, torch.nan)
-    return AffineSet(A, factor).project(x, b)
+    return AffineSet(A, _factor_of_rows(A)).project(x, b)
